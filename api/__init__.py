@@ -1,0 +1,1 @@
+"""The Flask API over one atlas."""

@@ -13,7 +13,6 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-
 Row = TypeVar("Row")
 
 

@@ -1,0 +1,1 @@
+"""The builder: a captioner and a data set in, a run folder out."""

@@ -1,0 +1,1 @@
+"""The static site: a page for every unit, image, concept and layer."""
