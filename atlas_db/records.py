@@ -128,6 +128,14 @@ class UnitImage:
 
 
 @dataclass(frozen=True, slots=True)
+class SimilarUnit:
+    """A unit whose write vector points nearly the same way."""
+
+    unit: UnitSummary
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True)
 class UnitRecord:
     """All that a unit's page shows."""
 
@@ -142,6 +150,7 @@ class UnitRecord:
     suppressed: tuple[TokenRecord, ...]
     exemplars: tuple[ExemplarRecord, ...]
     images: tuple[UnitImage, ...]  # by falling attribution, 20 at most
+    similar: tuple[SimilarUnit, ...]
     previous_uid: int | None
     next_uid: int | None
 

@@ -35,10 +35,11 @@ RUN_FORMAT = "neuron-atlas-run"
 RUN_VERSION = 1
 
 #: Exemplars kept for each unit, top pairs and top distinct units kept for each image and target,
-#: decoded tokens kept for each unit and sign.
+#: decoded tokens kept for each unit and sign, neighbours kept for each unit and for each token.
 N_EXEMPLARS = 16
 N_ATTRIBUTIONS = 100
 N_TOKENS = 10
+N_NEIGHBOURS = 8
 
 #: Activation histograms: 64 bins a sign, 4 an octave, from 2**-8 to 2**8. Bin 64 + i counts
 #: activations of [edge(i), edge(i + 1)), bin 63 - i their negatives; edge(i) =
@@ -96,6 +97,10 @@ WEIGHTS_SCHEMAS: Mapping[str, pa.Schema] = {
     ),
     # The token as the model writes it, leading space kept; bytes that are no UTF-8 as \xNN.
     "vocabulary": _schema(token_id=pa.int32(), token=pa.string(), is_special=pa.bool_()),
+    # Nearest other units by cosine of the write vectors.
+    "unit_neighbours": _schema(
+        uid=pa.int32(), rank=pa.int8(), neighbour_uid=pa.int32(), cosine=pa.float32()
+    ),
     # Nearest other tokens by cosine of the unembedding's rows, for every token among unit_tokens.
     "token_neighbours": _schema(
         token_id=pa.int32(), rank=pa.int8(), neighbour_id=pa.int32(), cosine=pa.float32()
