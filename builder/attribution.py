@@ -1,0 +1,177 @@
+"""z * dy/dz for every unit at every patch in one backward pass, reduced layer by layer.
+
+Schwettmann et al. 2023 (arXiv 2308.01544), equation 2: g(k, c, p) = Z_k^p * d y^c / d Z_k^p. A
+hook on every layer's z multiplies when the gradient arrives, keeps the layer's top 100 and drops
+the rest; the layers' rows are merged at the end.
+
+Only attributions above 0 are kept: a unit that lowers the target's logit, or does nothing, is in
+no top 100. Rows with equal attribution are ordered by uid, then patch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from atlas_db.run_format import N_ATTRIBUTIONS
+from builder.exemplars import quantize_heatmaps
+from builder.language_model import LanguageModel
+
+#: Called once a layer and batch with a at the patches: (layer, (batch, patch, d_mlp)).
+ActivationSink = Callable[[int, Tensor], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TopRows:
+    """The top (unit, patch) pairs of each image, (batch, k) each, by falling attribution.
+
+    Places that no attribution above 0 fills have attribution 0 and uid -1, at the end of a row.
+    """
+
+    uid: Tensor
+    patch: Tensor
+    attribution: Tensor
+    z: Tensor
+    a: Tensor
+    gradient: Tensor
+
+    def cpu(self) -> TopRows:
+        """Copy to the host."""
+        return TopRows(**{name: getattr(self, name).cpu() for name in _COLUMNS})
+
+
+_COLUMNS = ("uid", "patch", "attribution", "z", "a", "gradient")
+
+
+class Recorder:
+    """Keeps every layer's z and a of the prefill; reduces their gradients layer by layer.
+
+    Args:
+        model: The language model.
+        batch: Images in the batch.
+        patches: Their places in the sequence.
+        sink: Sees every layer's activation at the patches.
+    """
+
+    def __init__(
+        self, model: LanguageModel, batch: int, patches: slice, sink: ActivationSink | None
+    ) -> None:
+        self.model = model
+        self.batch = batch
+        self.patches = patches
+        self.sink = sink
+        self.z: list[Tensor] = []
+        self.a: list[Tensor] = []
+
+    def see_z(self, layer: int, z: Tensor) -> Tensor | None:
+        """Keep z. The first layer's starts the graph: nothing before it needs one."""
+        replacement = None
+        if layer == 0:
+            z = replacement = z.detach().requires_grad_()
+        self.z.append(z)
+        return replacement
+
+    def see_a(self, layer: int, a: Tensor) -> None:
+        """Keep a at the patches and pass it on."""
+        self.a.append(self._at_patches(a.detach()))
+        if self.sink is not None:
+            self.sink(layer, self.a[layer])
+
+    def backward(
+        self, logit: Tensor, has_target: Tensor, *, is_last: bool
+    ) -> tuple[TopRows, TopRows]:
+        """Run one backward pass; give the top pairs and the top distinct units of each image.
+
+        Args:
+            logit: (batch,) target logits.
+            has_target: (batch,) bool; images without a target get no rows.
+            is_last: No other target follows, so the graph may go.
+        """
+        pairs: dict[int, TopRows] = {}
+        units: dict[int, TopRows] = {}
+
+        def reduce(layer: int, gradient: Tensor) -> None:
+            gradient = self._at_patches(gradient)
+            pairs[layer], units[layer] = self._reduce_layer(layer, gradient)
+
+        handles = [
+            z.register_hook(lambda gradient, layer=layer: reduce(layer, gradient))
+            for layer, z in enumerate(self.z)
+        ]
+        try:
+            torch.where(has_target, logit, 0).sum().backward(retain_graph=not is_last)
+        finally:
+            for handle in handles:
+                handle.remove()
+            self.z[0].grad = None
+        layers = sorted(pairs)
+        return _merge([pairs[i] for i in layers]), _merge([units[i] for i in layers])
+
+    def _at_patches(self, tensor: Tensor) -> Tensor:
+        """View (batch, pos, d) or (batch * pos, d) as (batch, pos, d), patches only."""
+        if tensor.dim() == 2:
+            tensor = tensor.view(self.batch, -1, tensor.shape[-1])
+        return tensor[:, self.patches]
+
+    def _reduce_layer(self, layer: int, gradient: Tensor) -> tuple[TopRows, TopRows]:
+        """Multiply, and keep the top pairs and, by their best patch, the top units."""
+        z = self._at_patches(self.z[layer].detach())
+        wide = torch.promote_types(z.dtype, torch.float32)
+        attribution = z.to(wide) * gradient.to(wide)
+        d_mlp = attribution.shape[-1]
+        flat = attribution.flatten(1)
+        value, index = flat.topk(min(N_ATTRIBUTIONS, flat.shape[1]), dim=1)
+        pairs = self._rows(layer, gradient, value, (index % d_mlp, index // d_mlp))
+        best, best_patch = attribution.max(dim=1)
+        value, unit = best.topk(min(N_ATTRIBUTIONS, d_mlp), dim=1)
+        units = self._rows(layer, gradient, value, (unit, best_patch.gather(1, unit)))
+        return pairs, units
+
+    def _rows(
+        self, layer: int, gradient: Tensor, value: Tensor, place: tuple[Tensor, Tensor]
+    ) -> TopRows:
+        unit, patch = place
+        image = torch.arange(len(value), device=value.device)[:, None]
+        at = (image, patch, unit)
+        return TopRows(
+            uid=layer * self.model.d_mlp + unit,
+            patch=patch,
+            attribution=value,
+            z=self._at_patches(self.z[layer].detach())[at],
+            a=self.a[layer][at],
+            gradient=gradient[at],
+        )
+
+    def heatmaps(self, uid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Quantise the activation maps of units `uid` (batch, n) of the same image."""
+        known = uid.clamp(min=0)
+        layer, unit = known // self.model.d_mlp, known % self.model.d_mlp
+        n_patch = self.a[0].shape[1]
+        maps = torch.zeros((*uid.shape, n_patch), device=uid.device, dtype=self.a[0].dtype)
+        for i, a in enumerate(self.a):
+            image, column = (layer == i).nonzero(as_tuple=True)
+            maps[image, column] = a[image, :, unit[image, column]]
+        return quantize_heatmaps(maps)
+
+    def clear(self) -> None:
+        """Let go of the graph."""
+        self.z.clear()
+        self.a.clear()
+
+
+def _merge(layers: list[TopRows]) -> TopRows:
+    """Merge the layers' top rows of each image into one; ties by uid, then patch."""
+    columns = {name: torch.cat([getattr(rows, name) for rows in layers], 1) for name in _COLUMNS}
+    order = columns["patch"].argsort(dim=1, stable=True)
+    for key, is_falling in (("uid", False), ("attribution", True)):
+        keys = columns[key].gather(1, order)
+        order = order.gather(1, keys.argsort(dim=1, descending=is_falling, stable=True))
+    order = order[:, :N_ATTRIBUTIONS]
+    columns = {name: column.gather(1, order) for name, column in columns.items()}
+    is_above_0 = columns["attribution"] > 0
+    columns["attribution"] = torch.where(is_above_0, columns["attribution"], 0)
+    columns["uid"] = torch.where(is_above_0, columns["uid"], -1)
+    return TopRows(**columns)

@@ -1,0 +1,99 @@
+"""Greedy captions over a prefilled cache, and the logits of their tokens with the graph kept.
+
+The prefill of patches and prompt is done once, with its graph. Greedy decoding goes on over a
+detached copy of its keys and values, so the graph does not grow with every step; then one
+teacher-forced pass over the few caption tokens, on the cache that has the graph, gives logits
+whose gradients flow back into the patches. That is the same function as one full forward pass.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+
+def detach_cache(cache: DynamicCache) -> DynamicCache:
+    """Copy a cache without its graph; the tensors are shared until it grows."""
+    return DynamicCache([(layer.keys.detach(), layer.values.detach()) for layer in cache.layers])
+
+
+def positions(start: int, length: int, batch: int, device: torch.device) -> Tensor:
+    """Count positions from `start`: (batch, length) int64."""
+    return torch.arange(start, start + length, device=device).expand(batch, -1)
+
+
+@torch.no_grad()
+def generate_greedily(
+    model: Any, first_logits: Tensor, cache: DynamicCache, *, max_new_tokens: int
+) -> Tensor:
+    """Generate from a prefilled cache, always the most probable token.
+
+    Args:
+        model: A causal language model of transformers.
+        first_logits: (batch, vocabulary), after the last prefilled position.
+        cache: Keys and values of the prefix, without a graph; grows.
+        max_new_tokens: Tokens for each caption, >= 1.
+
+    Returns:
+        Token ids (batch, n) int64, n <= max_new_tokens. After a row's end-of-text token come
+        whatever tokens the model goes on with; generation ends when every row has one.
+    """
+    ends = _end_tokens(model)
+    device = first_logits.device
+    batch = len(first_logits)
+    prefix = cache.get_seq_length()
+    tokens = [first_logits.argmax(dim=-1)]
+    is_done = torch.isin(tokens[0], ends)
+    while len(tokens) < max_new_tokens and not bool(is_done.all()):
+        out = model(
+            input_ids=tokens[-1][:, None],
+            position_ids=positions(prefix + len(tokens) - 1, 1, batch, device),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        tokens.append(out.logits[:, -1].argmax(dim=-1))
+        is_done |= torch.isin(tokens[-1], ends)
+    return torch.stack(tokens, dim=1)
+
+
+def teacher_forced_logits(
+    model: Any, first_logits: Tensor, cache: DynamicCache, tokens: Tensor
+) -> Tensor:
+    """Give the logits that predict each caption token, with the graph of the cache.
+
+    Args:
+        first_logits: (batch, vocabulary), which predict the caption's first token.
+        cache: The prefill's, with its graph; grows.
+        tokens: (batch, n) caption tokens.
+
+    Returns:
+        (batch, n, vocabulary): row i predicts token i.
+    """
+    if tokens.shape[1] == 1:
+        return first_logits[:, None]
+    known = tokens[:, :-1]
+    out = model(
+        input_ids=known,
+        position_ids=positions(cache.get_seq_length(), known.shape[1], len(known), known.device),
+        past_key_values=cache,
+        use_cache=True,
+    )
+    return torch.cat([first_logits[:, None], out.logits], dim=1)
+
+
+def cut_at_end(model: Any, token_ids: list[int]) -> list[int]:
+    """Drop the end-of-text token and all after it."""
+    ends = set(_end_tokens(model).tolist())
+    stop = next((i for i, token in enumerate(token_ids) if token in ends), len(token_ids))
+    return token_ids[:stop]
+
+
+def _end_tokens(model: Any) -> Tensor:
+    end = model.generation_config.eos_token_id
+    if end is None:
+        end = model.config.eos_token_id
+    ids = [] if end is None else [end] if isinstance(end, int) else list(end)
+    return torch.tensor(ids, dtype=torch.int64, device=model.device)
