@@ -21,3 +21,12 @@ def synthetic_atlas(synthetic_run: Path) -> Path:
     database = synthetic_run.parent / "synthetic.duckdb"
     ingest(synthetic_run, database)
     return database
+
+
+@pytest.fixture(scope="session")
+def coco_mini() -> Path:
+    """159 real COCO photographs, kept beside the project and never in it."""
+    folder = Path(__file__).parents[2] / "shared" / "coco-mini"
+    if not folder.is_dir():
+        pytest.skip("the photographs of ../shared/coco-mini are not here")
+    return folder

@@ -1,0 +1,83 @@
+"""Decoded tokens and neighbours against plain products."""
+
+import pytest
+import torch
+from tiny_models import D_MLP, D_VOCAB, N_LAYERS, tiny_model
+
+from builder import decoding
+from builder.decoding import decode_units, token_neighbours, unit_neighbours, write_norms
+from builder.language_model import LanguageModel
+
+N_TOKENS = D_VOCAB - 3  # the embedding matrix is padded
+
+
+@pytest.mark.parametrize("norm", ["none", "final"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_decoding_is_the_softmax_of_the_formula(model: LanguageModel, norm: str, sign: int) -> None:
+    tables = list(decode_units(model, N_TOKENS, norm=norm))
+    assert len(tables) == N_LAYERS
+    for layer, table in enumerate(tables):
+        for unit in (0, D_MLP - 1):
+            vector = model.write_vectors(layer)[unit]
+            if norm == "final":
+                vector = model.final_norm(vector)
+            logits = model.unembedding[:N_TOKENS] @ vector
+            prob, token_id = (sign * logits).softmax(0).sort(descending=True)
+            rows = [
+                row
+                for row in table.to_pylist()
+                if row["uid"] == layer * D_MLP + unit and row["sign"] == sign
+            ]
+            assert [row["rank"] for row in rows] == list(range(1, 11))
+            assert [row["token_id"] for row in rows] == token_id[:10].tolist()
+            assert [row["prob"] for row in rows] == pytest.approx(prob[:10].tolist())
+            assert [row["logit"] for row in rows] == pytest.approx(logits[token_id[:10]].tolist())
+
+
+def test_the_norm_changes_what_is_decoded() -> None:
+    model = tiny_model("gptj")
+    plain, normed = (
+        next(decode_units(model, N_TOKENS, norm=norm))["token_id"].to_pylist()
+        for norm in ("none", "final")
+    )
+    assert plain != normed
+
+
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("gpt2")
+    whole = next(decode_units(model, N_TOKENS))
+    near = unit_neighbours(model)
+    monkeypatch.setattr(decoding, "_CHUNK", 5)
+    parts = next(decode_units(model, N_TOKENS))
+    assert parts.drop(["logit", "prob"]) == whole.drop(["logit", "prob"])
+    monkeypatch.setattr(decoding, "_CHUNK", 1)
+    assert unit_neighbours(model).drop("cosine") == near.drop("cosine")
+
+
+def test_unknown_norm_is_refused() -> None:
+    with pytest.raises(ValueError, match="norm must be one of none, final, got 'layer'"):
+        next(decode_units(tiny_model("opt"), N_TOKENS, norm="layer"))
+
+
+def test_write_norms(model: LanguageModel) -> None:
+    norms = write_norms(model)
+    assert norms[D_MLP + 3] == pytest.approx(float(model.write_vectors(1)[3].norm()))
+
+
+def test_neighbours_by_cosine(model: LanguageModel) -> None:
+    vectors = torch.cat([model.write_vectors(i) for i in model.layers]).float()
+    cosine = torch.nn.functional.cosine_similarity(vectors[7], vectors, dim=1)
+    cosine[7] = -2
+    expected = cosine.sort(descending=True)
+    rows = [row for row in unit_neighbours(model).to_pylist() if row["uid"] == 7]
+    assert [row["neighbour_uid"] for row in rows] == expected.indices[:8].tolist()
+    assert [row["cosine"] for row in rows] == pytest.approx(expected.values[:8].tolist(), abs=1e-5)
+
+
+def test_token_neighbours_are_tokens() -> None:
+    model = tiny_model("neox")
+    rows = token_neighbours(model, torch.tensor([4, 9]), N_TOKENS).to_pylist()
+    assert {row["token_id"] for row in rows} == {4, 9}
+    assert len(rows) == 16
+    assert all(row["neighbour_id"] < N_TOKENS for row in rows)
+    assert all(row["neighbour_id"] != row["token_id"] for row in rows)

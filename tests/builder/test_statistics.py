@@ -1,0 +1,56 @@
+"""Running statistics against all values at once."""
+
+import pytest
+import torch
+
+from atlas_db.run_format import HISTOGRAM_BINS_PER_SIGN, N_HISTOGRAM_BINS
+from builder.statistics import LayerStatistics, histogram_bins
+
+
+def edge(i: int) -> float:
+    """The layout that `atlas_db.run_format` states."""
+    return 2.0 ** (i // 4 - 8) * (1 + (i % 4) / 4)
+
+
+@pytest.mark.parametrize("i", [1, 2, 3, 4, 17, 32, 50, 63])
+def test_bins_begin_at_their_edges(i: int) -> None:
+    at = torch.tensor(edge(i))
+    below = torch.nextafter(at, torch.tensor(0.0))
+    assert histogram_bins(torch.stack([at, below])).tolist() == [64 + i, 64 + i - 1]
+    assert histogram_bins(torch.stack([-at, -below])).tolist() == [63 - i, 63 - i + 1]
+
+
+def test_outer_and_inner_bins_reach_on() -> None:
+    values = torch.tensor([0.0, 1e-30, -1e-30, 1e30, -1e30, edge(0) / 2])
+    assert histogram_bins(values).tolist() == [64, 64, 63, N_HISTOGRAM_BINS - 1, 0, 64]
+
+
+@pytest.mark.parametrize("sizes", [[12], [1] * 12, [5, 7]])
+def test_batches_add_up_exactly(sizes: list[int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(12, 9, 5, generator=generator, dtype=torch.float64)
+    statistics = LayerStatistics(5, "cpu")
+    for part in values.split(sizes):
+        statistics.update(part)
+    rows = statistics.rows()
+    assert rows["n_patches"].tolist() == [108] * 5
+    assert rows["n_positive"].tolist() == (values > 0).sum((0, 1)).tolist()
+    # One rounding to 2**-20 for each image.
+    torch.testing.assert_close(
+        rows["activation_sum"], values.sum((0, 1)), atol=12 * 2.0**-21, rtol=0
+    )
+    whole = LayerStatistics(5, "cpu")
+    whole.update(values)
+    assert torch.equal(rows["activation_sum"], whole.rows()["activation_sum"])
+    assert torch.equal(rows["histogram"], whole.rows()["histogram"])
+
+
+def test_histogram_counts_each_unit_by_itself() -> None:
+    values = torch.tensor([[[0.3, -2.0], [0.3, 5.0]]])
+    statistics = LayerStatistics(2, "cpu")
+    statistics.update(values)
+    histogram = statistics.rows()["histogram"]
+    assert histogram.sum(1).tolist() == [2, 2]
+    assert histogram[0, histogram_bins(torch.tensor(0.3))] == 2
+    assert histogram[1, histogram_bins(torch.tensor(-2.0))] == 1
+    assert int(histogram_bins(torch.tensor(-2.0))) < HISTOGRAM_BINS_PER_SIGN
