@@ -1,0 +1,77 @@
+"""Records as plain JSON: the one shape that the API answers with and that `--json` prints.
+
+A record becomes an object with the record's own names. Three things differ, so that the text is
+short and pleasant to read:
+
+- a record that has a `summary` carries the summary's fields beside its own;
+- what has a printed name (`L12.U9058`) carries it as `name`;
+- a heatmap is the base64 text of its n_patch bytes; with its two neighbours
+  `activation[p] = heatmap_zero + heatmap_scale * byte[p]`, patches row by row::
+
+      levels = np.frombuffer(base64.b64decode(record["heatmap"]), np.uint8)
+      activation = record["heatmap_zero"] + record["heatmap_scale"] * levels
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+
+def as_json(value: Any) -> Any:
+    """Turn a record, or a tuple or mapping of them, into what `json.dumps` takes.
+
+    A number that JSON cannot say (infinite, not a number) becomes None.
+    """
+    if value is None or isinstance(value, (str, int)):  # bool is an int
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, np.ndarray):
+        return base64.b64encode(value.astype(np.uint8, copy=False).tobytes()).decode("ascii")
+    if isinstance(value, np.generic):
+        return as_json(value.item())
+    if isinstance(value, Mapping):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [as_json(item) for item in value]
+    return _object(value)
+
+
+def dumps(value: Any, *, indent: int | None = None) -> str:
+    """Print a record as JSON text; a final newline is the caller's."""
+    separators = (",", ":") if indent is None else None
+    return json.dumps(
+        as_json(value),
+        ensure_ascii=False,
+        allow_nan=False,
+        indent=indent,
+        separators=separators,
+    )
+
+
+def _object(record: Any) -> dict[str, Any]:
+    fields, has_name = _shape(type(record))
+    result: dict[str, Any] = {"name": record.name} if has_name else {}
+    for field in fields:
+        if field == "summary":
+            result.update(_object(record.summary))
+        else:
+            result[field] = as_json(getattr(record, field))
+    return result
+
+
+@lru_cache(maxsize=64)
+def _shape(kind: type) -> tuple[tuple[str, ...], bool]:
+    """Say which fields a record's class has, and whether `name` is a property beside them."""
+    if not dataclasses.is_dataclass(kind):
+        raise TypeError(f"as_json takes records, mappings, tuples and scalars, got {kind.__name__}")
+    fields = tuple(field.name for field in dataclasses.fields(kind))
+    return fields, "name" not in fields and isinstance(getattr(kind, "name", None), property)
