@@ -26,3 +26,7 @@ class AtlasFileError(AtlasError):
 
 class NotInAtlasError(AtlasError):
     """A unit, concept or image that was asked for is not in the atlas."""
+
+
+class SiteError(AtlasError):
+    """The site cannot be built: its output folder, or the pages that it is made of."""
