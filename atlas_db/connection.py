@@ -1,0 +1,63 @@
+"""Open an atlas for reading."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+
+from atlas_db.errors import AtlasFileError
+from atlas_db.schema import SCHEMA_VERSION
+
+_AGAIN = "Make it again with `neuron-atlas ingest RUN --db {path}`."
+
+
+def open_atlas(path: Path) -> Engine:
+    """Open an atlas read-only, as an engine for `with open_atlas(path).connect() as connection`.
+
+    Any number of processes may read one file. Dispose of the engine to let go of the file.
+
+    Raises:
+        AtlasFileError: The file is missing, is no atlas, or is of another schema version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise AtlasFileError(
+            f"{path} is not there. Make it with `neuron-atlas build` or `neuron-atlas ingest`."
+        )
+    engine = create_engine(
+        URL.create("duckdb", database=str(path)),
+        connect_args={"read_only": True, "config": {"python_enable_replacements": "false"}},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _tune(connection: Any, _record: Any) -> None:
+        # Halves a point look-up; scans lose nothing that the queries here notice.
+        connection.execute("SET disabled_optimizers = 'late_materialization'")
+
+    try:
+        _check_version(engine, path)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def _check_version(engine: Engine, path: Path) -> None:
+    again = _AGAIN.format(path=path)
+    try:
+        with engine.connect() as connection:
+            found = connection.execute(
+                text("SELECT value FROM atlas WHERE key = 'schema_version'")
+            ).scalar()
+    except DBAPIError as error:
+        reason = str(error.orig).splitlines()[0]
+        raise AtlasFileError(f"{path} cannot be read as an atlas: {reason}. {again}") from None
+    if found != str(SCHEMA_VERSION):
+        raise AtlasFileError(
+            f"{path} is of schema version {found}, this program reads version {SCHEMA_VERSION}. "
+            f"{again}"
+        )
