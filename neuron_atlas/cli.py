@@ -1,9 +1,43 @@
-"""`neuron-atlas`: one command for each thing that a user does."""
+"""`neuron-atlas`: one command for each thing that a user does.
+
+Exit codes: 0 done, 1 failed (a sentence on standard error says why and what to do), 2 wrong usage.
+Each command's module imports what is heavy inside the command, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+from typing import Any
 
 import click
 
+from atlas_db.errors import AtlasError
+from neuron_atlas.commands.build import build
+from neuron_atlas.commands.captioner import captioner
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+from neuron_atlas.commands.ingest import ingest
+from neuron_atlas.commands.lookup import image, lookup, sql, unit
+from neuron_atlas.commands.serve import serve
+from neuron_atlas.commands.site import site
+
+
+class AtlasGroup(click.Group):
+    """Shows the errors of the domain as sentences, not as tracebacks; lists commands in order."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AtlasError as error:
+            raise click.ClickException(str(error)) from error
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=AtlasGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="neuron-atlas")
 def main() -> None:
     """Build, browse and query an atlas of the neurons that turn pictures into words."""
+
+
+for command in (build, ingest, site, serve, lookup, unit, image, sql, captioner):
+    main.add_command(command)

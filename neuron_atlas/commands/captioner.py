@@ -1,0 +1,59 @@
+"""`neuron-atlas captioner`: make and inspect captioner folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def captioner() -> None:
+    """Make or inspect a captioner: a language model, an encoder and an adapter."""
+
+
+@captioner.command("init-random")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--family",
+    type=click.Choice(["gptj", "gpt2", "neox", "opt", "llama"]),
+    default="gptj",
+    show_default=True,
+    help="Architecture of the language model.",
+)
+@click.option("--size", type=click.Choice(["tiny", "small"]), default="tiny", show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+def init_random(folder: Path, family: str, size: str, seed: int) -> None:
+    """Write a captioner of random weights, to try everything without a download.
+
+    Its captions are nonsense, and every page made from it says so.
+
+    \b
+    Example:
+      neuron-atlas captioner init-random --family gptj --size tiny tiny
+    """
+    from builder.init_random import init_random_captioner
+
+    config = init_random_captioner(folder, family=family, size=size, seed=seed)
+    click.echo(f"{folder}: {config.name}, random weights")
+
+
+@captioner.command("presets")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def presets(as_json: bool) -> None:
+    """List the presets: captioners of public models.
+
+    \b
+    Example:
+      neuron-atlas captioner presets --json
+    """
+    from dataclasses import asdict
+
+    from builder.presets import PRESETS
+
+    if as_json:
+        click.echo(json.dumps({name: asdict(c) for name, c in PRESETS.items()}, indent=1))
+        return
+    for name, config in PRESETS.items():
+        click.echo(f"{name:14} {config.language_model.source} + {config.encoder.source}")
