@@ -58,7 +58,7 @@ def dumps(value: Any, *, indent: int | None = None) -> str:
 
 
 def _object(record: Any) -> dict[str, Any]:
-    fields, has_name = _shape(type(record))
+    fields, has_name = _shape(record.__class__)
     result: dict[str, Any] = {"name": record.name} if has_name else {}
     for field in fields:
         if field == "summary":

@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from atlas_db.errors import AtlasFileError
 from atlas_db.schema import SCHEMA_VERSION
+
+__all__ = ["Connection", "Engine", "open_atlas"]
+
+__all__ = ["Connection", "Engine", "open_atlas"]
 
 _AGAIN = "Make it again with `neuron-atlas ingest RUN --db {path}`."
 

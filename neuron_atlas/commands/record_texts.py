@@ -66,8 +66,8 @@ def unit_text(record: UnitRecord) -> str:
             (str(e.rank), str(e.image_id), number(e.activation), str(e.patch), e.caption)
             for e in record.exemplars
         ]
-        head = ("rank", "image", "activation", "patch", "most active in")
-        parts.append(table(head, rows, right=(0, 1, 2, 3)))
+        names = ("rank", "image", "activation", "patch", "most active in")
+        parts.append(table(names, rows, right=(0, 1, 2, 3)))
     if record.images:
         spoken = [
             (str(i.image_id), i.target_word, str(i.rank), number(i.attribution))
