@@ -29,14 +29,14 @@ _HEATMAP_BYTES = 2**26
 _MERGED_EXEMPLARS = f"""
 WITH best AS MATERIALIZED (
     SELECT uid, image_id,
-        row_number() OVER (PARTITION BY uid ORDER BY activation DESC, image_id) AS rank
+        row_number() OVER (PARTITION BY uid ORDER BY activation DESC, image_id) AS merged_rank
     FROM run_exemplars WHERE uid >= $first AND uid < $stop
-    QUALIFY rank <= {N_EXEMPLARS}
+    QUALIFY merged_rank <= {N_EXEMPLARS} -- a shard's own `rank` would win the name here
 )
-SELECT uid, best.rank::SMALLINT AS rank, image_id, activation, patch, heatmap, heatmap_scale,
+SELECT uid, merged_rank::SMALLINT AS rank, image_id, activation, patch, heatmap, heatmap_scale,
     heatmap_zero
 FROM best JOIN (FROM run_exemplars WHERE uid >= $first AND uid < $stop) USING (uid, image_id)
-ORDER BY uid, rank
+ORDER BY uid, merged_rank
 """
 
 
