@@ -34,6 +34,9 @@ _SUMMARY: tuple[Any, ...] = (
     Image.target_words,
     Image.categories,
 )
+_FACTS = (
+    "split", "width_px", "height_px", "licence_name", "licence_url", "source_url", "coco_url",
+)  # fmt: skip
 
 
 def _summary_of(row: Any) -> ImageSummary:
@@ -125,8 +128,8 @@ def _records(connection: Connection, ids: list[int]) -> list[ImageRecord]:
     places = [before, *(row[0] for row in rows), after]
     return [
         ImageRecord(
-            _summary_of(row),
-            *row[5:],
+            summary=_summary_of(row),
+            **dict(zip(_FACTS, row[5:], strict=True)),
             human_captions=tuple(caption for _, caption in captions.get(row[0], ())),
             targets=tuple(TargetRecord(*target) for target in targets.get(row[0], ())),
             units=units.get(row[0], ()),
@@ -178,12 +181,7 @@ def _attributions(
 
 def _attribution(row: Any) -> AttributionRecord:
     tokens, *packed = row[11:]
-    if not packed or not packed[0]:
-        return AttributionRecord(*row[1:11], top_tokens=tuple(tokens))
-    return AttributionRecord(
-        *row[1:11],
-        top_tokens=tuple(tokens),
-        heatmap=np.frombuffer(packed[0], np.uint8),
-        heatmap_scale=packed[1],
-        heatmap_zero=packed[2],
-    )
+    values = [*row[1:11], tuple(tokens)]
+    if packed and packed[0]:
+        values += [np.frombuffer(packed[0], np.uint8), *packed[1:]]
+    return AttributionRecord(*values)
