@@ -4,11 +4,11 @@ with open_atlas(path).connect() as connection:
     record = unit(connection, layer=12, unit=9058)
 """
 
-from atlas_db.queries.atlas import atlas_info, layers
-from atlas_db.queries.concepts import concept, concept_records, concepts
-from atlas_db.queries.images import image, image_records, images, thumbnail
-from atlas_db.queries.sql import SQL_OF, select
-from atlas_db.queries.units import examples, similar_units, unit, unit_records, units
+from atlas_db.queries.of_atlas import atlas_info, layers
+from atlas_db.queries.of_concepts import concept, concept_records, concepts
+from atlas_db.queries.of_images import image, image_records, images, thumbnail
+from atlas_db.queries.of_units import examples, similar_units, unit, unit_records, units
+from atlas_db.queries.own_sql import SQL_OF, select
 
 __all__ = [
     "SQL_OF",

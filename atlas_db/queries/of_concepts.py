@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -11,8 +11,8 @@ from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from atlas_db.concepts import fold, stem
 from atlas_db.errors import NotInAtlasError
+from atlas_db.queries.of_units import SUMMARY, summary_of
 from atlas_db.queries.paging import check_page, next_offset
-from atlas_db.queries.units import SUMMARY, summaries, summary_of
 from atlas_db.records import (
     ConceptRecord,
     ConceptSummary,
@@ -149,14 +149,16 @@ def _units(
         place = func.row_number().over(
             partition_by=row.uid, order_by=(row.prob.desc(), row.concept)
         )
-        ranked = chosen.add_columns(place.label("place")).subquery()
-        best = select(*ranked.c[:5]).where(ranked.c.place == 1)
-        chosen = best.order_by(ranked.c.prob.desc(), ranked.c.uid)
-    else:
-        chosen = chosen.order_by(row.prob.desc(), row.uid)
-    rows: Sequence[Any] = connection.execute(chosen.limit(limit).offset(offset)).all()
-    units = summaries(connection, {row[0] for row in rows})
-    return tuple(ConceptUnit(units[uid], *rest) for uid, *rest in rows)
+        every = chosen.add_columns(place.label("place")).subquery()
+        chosen = select(*every.c[:5]).where(every.c.place == 1)
+    order = (chosen.selected_columns.prob.desc(), chosen.selected_columns.uid)
+    part = chosen.order_by(*order).limit(limit).offset(offset).subquery()
+    rows = connection.execute(
+        select(part.c.concept, part.c.rank, part.c.token, part.c.prob, *SUMMARY)
+        .join(part, part.c.uid == Unit.uid)
+        .order_by(part.c.prob.desc(), part.c.uid)
+    ).all()
+    return tuple(ConceptUnit(summary_of(row[4:]), *row[:4]) for row in rows)
 
 
 def _related(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Select, func, literal_column, select
 
 from atlas_db.concepts import fold
 from atlas_db.errors import NotInAtlasError
 from atlas_db.histogram import QUANTILES
 from atlas_db.queries.paging import check_page, next_offset
+from atlas_db.queries.statements import Ranged, ranged
 from atlas_db.records import (
     ExemplarRecord,
     Page,
@@ -54,6 +55,53 @@ _STATISTICS: tuple[Any, ...] = (
     Unit.activation_q50, Unit.activation_q90, Unit.activation_q95, Unit.activation_q99,
     Unit.histogram,
 )  # fmt: skip
+
+_UNITS = ranged(select(*SUMMARY, *_STATISTICS).order_by(Unit.uid), Unit.uid)
+_TOKENS = ranged(
+    select(
+        UnitToken.uid, UnitToken.sign, UnitToken.rank, UnitToken.token_id, UnitToken.token,
+        UnitToken.concept, UnitToken.logit, UnitToken.prob,
+    ).order_by(UnitToken.uid, UnitToken.sign.desc(), UnitToken.rank),
+    UnitToken.uid,
+)  # fmt: skip
+_EXEMPLARS = ranged(
+    select(
+        Exemplar.uid, Exemplar.rank, Exemplar.image_id, Exemplar.activation, Exemplar.patch,
+        Image.caption,
+    )
+    .join(Image, Image.image_id == Exemplar.image_id)
+    .order_by(Exemplar.uid, Exemplar.rank),
+    Exemplar.uid,
+)  # fmt: skip
+_HEATMAPS = ranged(
+    select(Heatmaps.uid, Heatmaps.scales, Heatmaps.zeros, Heatmaps.maps), Heatmaps.uid
+)
+_NEIGHBOURS = ranged(
+    select(UnitNeighbour.uid, UnitNeighbour.cosine, *SUMMARY)
+    .join(Unit, Unit.uid == UnitNeighbour.neighbour_uid)
+    .order_by(UnitNeighbour.uid, UnitNeighbour.rank),
+    UnitNeighbour.uid,
+)
+
+
+def _of_images() -> Ranged:
+    row = UnitImageRow
+    order = (row.attribution.desc(), row.image_id, row.target)
+    place = func.row_number().over(partition_by=row.uid, order_by=order).label("place")
+    columns = (row.uid, row.image_id, row.target_word, row.rank, row.attribution, place)
+    inner = ranged(select(*columns), row.uid)
+
+    def first_ones(statement: Select[Any]) -> Select[Any]:
+        ranked = statement.subquery()
+        wanted = ranked.c.place <= literal_column(str(N_UNIT_IMAGES))
+        return select(ranked).where(wanted).order_by(ranked.c.uid, ranked.c.place)
+
+    return Ranged(first_ones(inner.one), first_ones(inner.many))
+
+
+_IMAGES = _of_images()
+_SHAPE = select(func.count(Layer.layer), func.max(Layer.n_units))
+_QUANTILE_NAMES = tuple(str(q) for q in QUANTILES)
 
 _SORTS: dict[str, tuple[Any, ...]] = {
     "images": (Unit.n_images.desc(), Unit.best_attribution.desc().nulls_last(), Unit.uid),
@@ -96,7 +144,7 @@ def units(
         raise ValueError(f"sort must be one of {', '.join(_SORTS)}, got {sort!r}")
     check_page(limit, offset)
     if layer is not None:
-        _check_layer(connection, layer)
+        _check_layer(layer, _shape(connection)[0])
     conditions: list[ColumnElement[bool]] = []
     if layer is not None:
         conditions.append(Unit.layer == layer)
@@ -141,26 +189,29 @@ def unit(connection: Connection, layer: int, unit: int) -> UnitRecord:
     Raises:
         NotInAtlasError: There is no such unit; says which there are.
     """
-    n_units = _check_layer(connection, layer)
+    n_layers, n_units = _shape(connection)
+    _check_layer(layer, n_layers)
     if not 0 <= unit < n_units:
         raise NotInAtlasError(
             f"{unit_name(layer, unit)} is not in this atlas: the units of layer {layer} are 0 to "
             f"{n_units - 1}."
         )
     uid = layer * n_units + unit
-    (record,) = _records(connection, uid, uid + 1)
+    (record,) = _records(connection, uid, uid + 1, last=n_layers * n_units - 1)
     return record
 
 
-def _check_layer(connection: Connection, layer: int) -> int:
-    """Return the layer's number of units, which is that of every layer."""
-    rows = connection.execute(select(Layer.layer, Layer.n_units)).all()
-    sizes = {row[0]: row[1] for row in rows}
-    if layer not in sizes:
+def _shape(connection: Connection) -> tuple[int, int]:
+    """Return the number of layers and the number of units in each."""
+    n_layers, n_units = connection.execute(_SHAPE).one()
+    return n_layers, n_units
+
+
+def _check_layer(layer: int, n_layers: int) -> None:
+    if not 0 <= layer < n_layers:
         raise NotInAtlasError(
-            f"Layer {layer} is not in this atlas: its layers are 0 to {len(sizes) - 1}."
+            f"Layer {layer} is not in this atlas: its layers are 0 to {n_layers - 1}."
         )
-    return sizes[layer]
 
 
 def similar_units(connection: Connection, uid: int, limit: int = 8) -> tuple[SimilarUnit, ...]:
@@ -169,35 +220,28 @@ def similar_units(connection: Connection, uid: int, limit: int = 8) -> tuple[Sim
     The atlas keeps `run_format.N_NEIGHBOURS` of each unit. An unknown uid has none.
     """
     check_page(limit, 0)
-    found = _similar(connection, UnitNeighbour.uid == uid)
-    return found.get(uid, ())[:limit]
+    return _similar(connection, uid, uid + 1).get(uid, ())[:limit]
 
 
 def unit_records(connection: Connection, first_uid: int, stop_uid: int) -> Iterator[UnitRecord]:
     """Give the records of units first_uid to stop_uid - 1, in order, with a few queries a 1000."""
+    n_layers, n_units = _shape(connection)
+    last = n_layers * n_units - 1
     for start in range(first_uid, stop_uid, _BLOCK):
-        yield from _records(connection, start, min(start + _BLOCK, stop_uid))
+        yield from _records(connection, start, min(start + _BLOCK, stop_uid), last)
 
 
-def _records(connection: Connection, first: int, stop: int) -> Iterator[UnitRecord]:
-    def within(column: Any) -> ColumnElement[bool]:
-        # An index serves equality alone.
-        return column == first if stop == first + 1 else and_(column >= first, column < stop)
-
-    rows = connection.execute(
-        select(*SUMMARY, *_STATISTICS).where(within(Unit.uid)).order_by(Unit.uid)
-    ).all()
-    last = connection.execute(select(func.max(Unit.uid))).scalar_one()
-    tokens = _tokens(connection, within(UnitToken.uid))
-    exemplars = _exemplars(connection, within)
-    images = _images(connection, within(UnitImageRow.uid))
-    similar = _similar(connection, within(UnitNeighbour.uid))
-    for row in rows:
+def _records(connection: Connection, first: int, stop: int, last: int) -> Iterator[UnitRecord]:
+    tokens = _tokens(connection, first, stop)
+    exemplars = _exemplars(connection, first, stop)
+    images = _images(connection, first, stop)
+    similar = _similar(connection, first, stop)
+    for row in _UNITS.rows(connection, first, stop):
         uid = row[0]
         norm, n_patches, mean, density, *quantiles, histogram = row[N_SUMMARY:]
         yield UnitRecord(
             summary_of(row), norm, n_patches, mean, density,
-            {str(q): value for q, value in zip(QUANTILES, quantiles, strict=True)},
+            dict(zip(_QUANTILE_NAMES, quantiles, strict=True)),
             tuple(histogram), tokens.get((uid, 1), ()), tokens.get((uid, -1), ()),
             exemplars.get(uid, ()), images.get(uid, ()), similar.get(uid, ()),
             uid - 1 if uid > 0 else None, uid + 1 if uid < last else None,
@@ -205,95 +249,40 @@ def _records(connection: Connection, first: int, stop: int) -> Iterator[UnitReco
 
 
 def _tokens(
-    connection: Connection, condition: ColumnElement[bool]
+    connection: Connection, first: int, stop: int
 ) -> dict[tuple[int, int], tuple[TokenRecord, ...]]:
-    statement = (
-        select(
-            UnitToken.uid, UnitToken.sign, UnitToken.rank, UnitToken.token_id, UnitToken.token,
-            UnitToken.concept, UnitToken.logit, UnitToken.prob,
-        )
-        .where(condition)
-        .order_by(UnitToken.uid, UnitToken.sign.desc(), UnitToken.rank)
-    )  # fmt: skip
-    rows = connection.execute(statement).all()
+    rows = _TOKENS.rows(connection, first, stop)
     return {
         key: tuple(TokenRecord(*row[2:]) for row in group)
         for key, group in groupby(rows, key=itemgetter(0, 1))
     }
 
 
-def _exemplars(connection: Connection, within: Any) -> dict[int, tuple[ExemplarRecord, ...]]:
-    statement = (
-        select(
-            Exemplar.uid, Exemplar.rank, Exemplar.image_id, Exemplar.activation, Exemplar.patch,
-            Image.caption,
-        )
-        .join(Image, Image.image_id == Exemplar.image_id)
-        .where(within(Exemplar.uid))
-        .order_by(Exemplar.uid, Exemplar.rank)
-    )  # fmt: skip
-    rows = connection.execute(statement).all()
-    maps = connection.execute(
-        select(Heatmaps.uid, Heatmaps.scales, Heatmaps.zeros, Heatmaps.maps).where(
-            within(Heatmaps.uid)
-        )
-    )
-    unpacked = {
-        uid: (np.frombuffer(packed, np.uint8).reshape(len(scales), -1), scales, zeros)
-        for uid, scales, zeros, packed in maps
-    }
+def _exemplars(
+    connection: Connection, first: int, stop: int
+) -> dict[int, tuple[ExemplarRecord, ...]]:
+    unpacked = {}
+    for uid, scales, zeros, packed in _HEATMAPS.rows(connection, first, stop):
+        maps = np.frombuffer(packed, np.uint8).reshape(len(scales), -1)
+        unpacked[uid] = list(zip(maps, scales, zeros, strict=True))
+    rows = _EXEMPLARS.rows(connection, first, stop)
     return {
-        uid: tuple(_exemplar(row, *unpacked[uid]) for row in group)
+        uid: tuple(ExemplarRecord(*row[1:], *unpacked[uid][row[1] - 1]) for row in group)
         for uid, group in groupby(rows, key=itemgetter(0))
     }
 
 
-def _exemplar(row: Any, maps: Any, scales: list[float], zeros: list[float]) -> ExemplarRecord:
-    _uid, rank, image_id, activation, patch, caption = row
-    place = rank - 1
-    return ExemplarRecord(
-        rank, image_id, activation, patch, caption, maps[place], scales[place], zeros[place]
-    )
-
-
-def _images(
-    connection: Connection, condition: ColumnElement[bool]
-) -> dict[int, tuple[UnitImage, ...]]:
-    order = (UnitImageRow.attribution.desc(), UnitImageRow.image_id, UnitImageRow.target)
-    place = func.row_number().over(partition_by=UnitImageRow.uid, order_by=order).label("place")
-    ranked = (
-        select(
-            UnitImageRow.uid, UnitImageRow.image_id, UnitImageRow.target_word, UnitImageRow.rank,
-            UnitImageRow.attribution, place,
-        )
-        .where(condition)
-        .subquery()
-    )  # fmt: skip
-    rows = connection.execute(
-        select(ranked).where(ranked.c.place <= N_UNIT_IMAGES).order_by(ranked.c.uid, ranked.c.place)
-    ).all()
+def _images(connection: Connection, first: int, stop: int) -> dict[int, tuple[UnitImage, ...]]:
+    rows = _IMAGES.rows(connection, first, stop)
     return {
         uid: tuple(UnitImage(*row[1:5]) for row in group)
         for uid, group in groupby(rows, key=itemgetter(0))
     }
 
 
-def _similar(
-    connection: Connection, condition: ColumnElement[bool]
-) -> dict[int, tuple[SimilarUnit, ...]]:
-    rows = connection.execute(
-        select(UnitNeighbour.uid, UnitNeighbour.neighbour_uid, UnitNeighbour.cosine)
-        .where(condition)
-        .order_by(UnitNeighbour.uid, UnitNeighbour.rank)
-    ).all()
-    found = summaries(connection, {row[1] for row in rows})
+def _similar(connection: Connection, first: int, stop: int) -> dict[int, tuple[SimilarUnit, ...]]:
+    rows = _NEIGHBOURS.rows(connection, first, stop)
     return {
-        uid: tuple(SimilarUnit(found[row[1]], row[2]) for row in group)
+        uid: tuple(SimilarUnit(summary_of(row[2:]), row[1]) for row in group)
         for uid, group in groupby(rows, key=itemgetter(0))
     }
-
-
-def summaries(connection: Connection, uids: Iterable[int]) -> dict[int, UnitSummary]:
-    """Look up the summaries of some units, by uid."""
-    statement = select(*SUMMARY).where(Unit.uid.in_(sorted(uids)))
-    return {row[0]: summary_of(row) for row in connection.execute(statement)}
