@@ -1,0 +1,106 @@
+"""What every view shares: the request's atlas, and records as answers with ETag and cursors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Flask, Response, current_app, g, request
+
+from api import cursors, http_caching
+from api.atlas_source import AtlasSource, OpenAtlas
+from api.parameters import Parameters
+from atlas_db.as_json import as_json, dumps
+from atlas_db.connection import Connection
+from atlas_db.records import Page
+
+_SOURCE = "atlas_source"
+
+
+def register(app: Flask, source: AtlasSource) -> None:
+    """Let `app`'s views read `source`; each request gives back what it took."""
+    app.extensions[_SOURCE] = source
+    app.teardown_appcontext(_give_back)
+
+
+def atlas() -> OpenAtlas:
+    """Give the atlas of this request: leased at the first call, the same to the request's end."""
+    if "atlas" not in g:
+        g.atlas = current_app.extensions[_SOURCE].acquire()
+    lease: OpenAtlas = g.atlas
+    return lease
+
+
+def connection() -> Connection:
+    """Give this request's connection to its atlas."""
+    if "connection" not in g:
+        g.connection = atlas().engine.connect()
+    open_connection: Connection = g.connection
+    return open_connection
+
+
+def _give_back(_error: BaseException | None) -> None:
+    open_connection = g.pop("connection", None)
+    lease = g.pop("atlas", None)
+    if open_connection is not None:
+        open_connection.close()
+    if lease is not None:
+        current_app.extensions[_SOURCE].release(lease)
+
+
+def answer(record: Any) -> Response:
+    """Answer with a record, a mapping or a list."""
+    response = Response(dumps(record) + "\n", mimetype="application/json")
+    return http_caching.tag(response, atlas().etag)
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """Where a list goes on: the offset to read from, and how its next cursor is made."""
+
+    query: Parameters
+    fingerprint: bytes
+    offset: int
+
+    def next_cursor(self, next_offset: int | None) -> str | None:
+        return cursors.encode(next_offset, self.fingerprint)
+
+
+def paging(query: Any) -> Paging:
+    """Read the cursor of a validated query that has one.
+
+    Raises:
+        ApiError: The cursor is of another query or atlas (status 400).
+    """
+    bound_to = cursors.fingerprint(
+        atlas().info.content_hash, request.path, query.model_dump(mode="json")
+    )
+    return Paging(query, bound_to, cursors.decode(query.cursor, bound_to))
+
+
+def answer_page(page: Page[Any], place: Paging, identity: str) -> Response:
+    """Answer with rows, how many there are in all, and the cursor of the next.
+
+    Args:
+        page: What `atlas_db.queries` gave.
+        place: Of `paging`.
+        identity: The field that is kept of each row whatever `fields` says.
+    """
+    fields: str | None = getattr(place.query, "fields", None)
+    rows: Iterable[Mapping[str, Any]] = as_json(page.rows)
+    if fields is not None:
+        kept = {identity, *fields.split(",")}
+        rows = [{name: value for name, value in row.items() if name in kept} for row in rows]
+    cursor = place.next_cursor(page.next_offset)
+    response = answer({"rows": rows, "total": page.total, "next_cursor": cursor})
+    return link_to_next(response, cursor)
+
+
+def link_to_next(response: Response, cursor: str | None) -> Response:
+    """Say in a Link header where the next rows are (RFC 8288)."""
+    if cursor is not None:
+        query = urlencode({**request.args, "cursor": cursor})
+        response.headers["Link"] = f'<?{query}>; rel="next"'
+    return response

@@ -1,0 +1,130 @@
+"""The application: the API over one atlas, and the static site beside it on the same port."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from apiflask import APIFlask
+from flask import Response, request
+from werkzeug.routing import BaseConverter
+
+from api import (
+    answers,
+    concepts,
+    cors,
+    errors,
+    http_caching,
+    images,
+    openapi,
+    operations,
+    static_site,
+    units,
+)
+from api.atlas_source import AtlasSource
+from api.errors import ApiError
+from api.metrics import Metrics
+
+PREFIX = "/api/v1"
+MAX_QUERY_BYTES = 8192
+MAX_PATH_BYTES = 4096
+
+
+class AnyText(BaseConverter):
+    """The rest of the path, whatever it holds; Werkzeug's own `path` stops at line breaks."""
+
+    part_isolating = False
+    regex = r"[\s\S]+?"
+
+
+def create_app(
+    database: Path, *, site: Path | None = None, origins: Sequence[str] = cors.EVERYBODY
+) -> APIFlask:
+    """Make the WSGI application.
+
+    The atlas is opened at the first request that needs it, and another one when `database` leads to
+    another file (a symlink that was pointed elsewhere, or a file renamed over it). While there is
+    none, requests that need it are answered with 503.
+
+    Args:
+        database: The atlas, or a symlink to it.
+        site: The folder that `neuron-atlas site` wrote; it is served under `/`.
+        origins: Whose pages may read the API: "*" is everybody's, an empty tuple nobody's.
+
+    Raises:
+        ValueError: An origin is not of the form scheme://host.
+    """
+    app = APIFlask(
+        __name__,
+        title="neuron-atlas",
+        version=version("neuron-atlas"),
+        spec_path="/api/openapi.json",
+        docs_path=None,
+        static_folder=None,  # type: ignore[arg-type]
+    )
+    _configure(app)
+    source = AtlasSource(database)
+    metrics = Metrics(source)
+    metrics.register(app)
+    answers.register(app, source)
+    errors.register(app)
+    cors.register(app, origins, "/api")
+    app.before_request(_refuse_what_is_too_long)
+    app.before_request(_refuse_repeated_parameters)
+    app.after_request(_finish)
+    for blueprint in (units.blueprint, concepts.blueprint, images.blueprint):
+        app.register_blueprint(blueprint, url_prefix=PREFIX)
+    app.register_blueprint(operations.operations_blueprint(metrics), url_prefix=PREFIX)
+    operations.at_the_root(app)
+    openapi.register(app)
+    static_site.register(app, site)
+    return app
+
+
+def _configure(app: APIFlask) -> None:
+    app.config.update(
+        AUTO_404_RESPONSE=False,
+        AUTO_OPERATION_ID=True,
+        AUTO_SERVERS=False,  # the first request's Host would be everybody's server
+        AUTO_VALIDATION_ERROR_RESPONSE=False,
+        DESCRIPTION=openapi.DESCRIPTION,
+        LICENSE={"name": "MIT", "identifier": "MIT"},
+        OPENAPI_VERSION="3.1.0",
+        VALIDATION_ERROR_STATUS_CODE=400,
+    )
+    # A concept may hold slashes anywhere.
+    app.url_map.merge_slashes = False
+    app.url_map.converters["text"] = AnyText
+
+
+def _refuse_what_is_too_long() -> None:
+    for name, text, most in (
+        ("query", request.query_string, MAX_QUERY_BYTES),
+        ("path", request.path.encode("utf-8", "replace"), MAX_PATH_BYTES),
+    ):
+        if len(text) > most:
+            raise ApiError(
+                414,
+                "address_too_long",
+                f"The {name} is of {len(text)} bytes; {most} at most are taken.",
+                "Shorten it.",
+            )
+
+
+def _refuse_repeated_parameters() -> None:
+    if not request.path.startswith("/api"):
+        return
+    for name, values in request.args.lists():
+        if len(values) > 1:
+            raise ApiError(
+                400,
+                "bad_parameter",
+                f"{name[:100]}: given {len(values)} times, wanted once.",
+                "Give each parameter once.",
+            )
+
+
+def _finish(response: Response) -> Response:
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return http_caching.compress(response)

@@ -1,0 +1,122 @@
+"""The one error shape: {"error": {"code", "message", "hint"}} for whatever goes wrong.
+
+No answer holds a stack trace or the name of a file on the server; the server's log has both.
+"""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from apiflask import APIFlask, HTTPError
+from flask import Response, request
+from werkzeug.exceptions import HTTPException
+
+from atlas_db.as_json import dumps
+from atlas_db.errors import AtlasFileError, NotInAtlasError
+
+LOG = logging.getLogger("neuron_atlas.api")
+
+#: Of statuses that Flask raises by itself: code and hint.
+_KNOWN = {
+    404: ("unknown_address", "All addresses are listed at /api/docs."),
+    405: ("method_not_allowed", "The API is read-only: use GET or HEAD."),
+    414: ("address_too_long", "Shorten the address."),
+}
+
+
+class ApiError(Exception):
+    """An answer other than the one that was asked for.
+
+    Attributes:
+        status: Of HTTP, 400 and above.
+        code: One word for programs.
+        message: For people: what was got and what was wanted.
+        hint: What to do.
+    """
+
+    def __init__(self, status: int, code: str, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.hint = hint
+
+    def response(self, headers: Any = None) -> Response:
+        """Make the answer; `headers` are added (such as Allow)."""
+        body = {"error": {"code": self.code, "message": self.message, "hint": self.hint}}
+        response = Response(dumps(body) + "\n", self.status, mimetype="application/json")
+        response.headers.extend(headers or {})
+        response.headers["Content-Type"] = "application/json"
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+
+def register(app: APIFlask) -> None:
+    """Answer in the one shape whatever is raised while `app` handles a request."""
+    app.register_error_handler(ApiError, lambda error: error.response())
+    app.register_error_handler(NotInAtlasError, _not_in_atlas)
+    app.register_error_handler(AtlasFileError, _no_atlas)
+    app.register_error_handler(Exception, _unexpected)
+    app.error_processor(_http_error)  # APIFlask's own, of a request that does not validate
+    app.register_error_handler(HTTPException, _http_exception)  # last: the line above sets one too
+
+
+def _not_in_atlas(error: NotInAtlasError) -> Response:
+    hint = "List what there is at /api/v1/units, /api/v1/concepts and /api/v1/images."
+    return ApiError(404, "not_in_atlas", str(error), hint).response()
+
+
+def _no_atlas(error: AtlasFileError) -> Response:
+    LOG.error("the atlas cannot be read: %s", error)
+    return ApiError(
+        503,
+        "no_atlas",
+        "This server has no atlas that it can read at the moment.",
+        "Try again later. Its operator finds the reason in the server's log.",
+    ).response({"Retry-After": "10"})
+
+
+def _http_error(error: HTTPError) -> Response:
+    """Say what is wrong with a query or a path, one clause for each parameter."""
+    places = error.detail.values() if isinstance(error.detail, dict) else ()
+    clauses = [
+        f"{name}: {'; '.join(_plain(text) for text in texts)}"
+        for place in places
+        for name, texts in place.items()
+    ]
+    message = ". ".join(clauses) or error.message or "The request is not understood."
+    return ApiError(
+        error.status_code,
+        "bad_parameter",
+        message + ".",
+        "All parameters and what they take are listed at /api/docs.",
+    ).response()
+
+
+def _plain(text: str) -> str:
+    """Turn pydantic's wording into ours."""
+    if text == "Extra inputs are not permitted":
+        return "there is no such parameter here"
+    return text.removeprefix("Value error, ")
+
+
+def _http_exception(error: HTTPException) -> Response:
+    status = error.code or 500
+    if status < 400:  # a redirect is an answer, not an error
+        return error.get_response(request.environ)  # type: ignore[return-value]
+    phrase = HTTPStatus(status).phrase
+    code, hint = _KNOWN.get(status, (phrase.lower().replace(" ", "_"), "See /api/docs."))
+    message = f"{request.method} {request.path[:200]}: {phrase.lower()}."
+    return ApiError(status, code, message, hint).response(error.get_headers(request.environ))
+
+
+def _unexpected(error: Exception) -> Response:
+    LOG.exception("%s %s failed", request.method, request.path, exc_info=error)
+    return ApiError(
+        500,
+        "internal_error",
+        "The server failed to answer; this is a fault of its own.",
+        "Try again. If it stays so, report the address and the time.",
+    ).response()

@@ -1,0 +1,56 @@
+"""ETag and 304 from the atlas's content hash, Cache-Control, and gzip.
+
+Whatever the atlas answers depends on the address, the atlas and this version of the code, so the
+same ETag serves all addresses; it is weak because the same answer goes out with gzip and without.
+"""
+
+from __future__ import annotations
+
+import gzip
+
+from flask import Response, request
+
+#: May be kept, but is asked for again each time (and then costs a 304), so that nobody who reads
+#: two addresses gets two atlases.
+REVALIDATE = "public, no-cache"
+#: Pictures: an hour old at most after another atlas was published.
+AN_HOUR = "public, max-age=3600"
+
+_GZIP_MIN_BYTES = 500
+_GZIP_MAX_BYTES = 4 * 2**20
+_GZIP_LEVEL = 5
+_TEXT_LIKE = ("application/json", "application/javascript", "image/svg+xml", "application/xml")
+
+
+def tag(response: Response, etag: str, *, cache_control: str = REVALIDATE) -> Response:
+    """Give an answer its ETag and Cache-Control, and make it a 304 if the client has it."""
+    response.set_etag(etag, weak=True)
+    response.headers["Cache-Control"] = cache_control
+    return response.make_conditional(request)  # type: ignore[return-value]
+
+
+def client_has(etag: str) -> bool:
+    """Say whether the client already has what `etag` stands for (before the work is done)."""
+    return request.if_none_match.contains_weak(etag)
+
+
+def compress(response: Response) -> Response:
+    """Send text of some length with gzip to clients that take it."""
+    if not _is_text(response.mimetype) or response.status_code != 200:
+        return response
+    response.vary.add("Accept-Encoding")
+    length = response.content_length or 0
+    if (
+        not request.accept_encodings.quality("gzip")
+        or "Content-Encoding" in response.headers
+        or not _GZIP_MIN_BYTES <= length <= _GZIP_MAX_BYTES
+    ):
+        return response
+    response.direct_passthrough = False  # a file of the site: read it whole, it is small
+    response.set_data(gzip.compress(response.get_data(), _GZIP_LEVEL, mtime=0))
+    response.headers["Content-Encoding"] = "gzip"
+    return response
+
+
+def _is_text(mimetype: str | None) -> bool:
+    return mimetype is not None and (mimetype.startswith("text/") or mimetype in _TEXT_LIKE)

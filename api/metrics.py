@@ -1,0 +1,61 @@
+"""Prometheus's metrics: requests by route and status, their time, and the atlas that is served."""
+
+from __future__ import annotations
+
+import time
+
+from flask import Flask, Response, g, request
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from api.atlas_source import AtlasSource
+
+_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class Metrics:
+    """The counters of one application, in a registry of their own."""
+
+    def __init__(self, source: AtlasSource) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "neuron_atlas_requests",
+            "Requests answered.",
+            ["route", "method", "status"],
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "neuron_atlas_request_seconds",
+            "Time from a request's arrival in the application to its answer.",
+            ["route"],
+            buckets=_BUCKETS_S,
+            registry=self.registry,
+        )
+        opened = Gauge(
+            "neuron_atlas_atlases_opened",
+            "Atlases opened since the start: 1, and 1 more each time another was published.",
+            registry=self.registry,
+        )
+        opened.set_function(lambda: source.n_opened)
+
+    def register(self, app: Flask) -> None:
+        """Count and time all requests to `app`."""
+
+        @app.before_request
+        def start_clock() -> None:
+            g.started_s = time.perf_counter()
+
+        @app.after_request
+        def count(response: Response) -> Response:
+            # The rule and not the address, or strangers could make any number of series.
+            route = request.url_rule.rule if request.url_rule else "unknown"
+            method = request.method if request.method in ("GET", "HEAD", "OPTIONS") else "other"
+            self._requests.labels(route, method, str(response.status_code)).inc()
+            started_s = g.get("started_s")
+            if started_s is not None:
+                self._seconds.labels(route).observe(time.perf_counter() - started_s)
+            return response
+
+    def answer(self) -> Response:
+        """Write all metrics in Prometheus's text format."""
+        return Response(generate_latest(self.registry), content_type=CONTENT_TYPE_LATEST)

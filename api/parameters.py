@@ -1,0 +1,159 @@
+"""What the API takes, as pydantic models: each address's query and its places in the path.
+
+Numbers and flags are read strictly (`limit=1e1`, `limit= 5` and `fuzzy=yes` are refused), and a
+name that an address does not know is refused rather than passed over, so that a misspelt filter
+never looks like an answer.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from api import schemas
+from atlas_db.run_format import N_EXEMPLARS, N_NEIGHBOURS
+
+MAX_LIMIT = 500
+MAX_WORD = 500
+MAX_CURSOR = 200
+INT32_MAX = 2**31 - 1
+INT64_MAX = 2**63 - 1
+
+HeatmapStyle = Literal["heat", "overlay", "mask"]
+UnitSort = Literal["images", "attribution", "activation", "uid"]
+ConceptMatch = Literal["exact", "family", "related"]
+
+
+def _whole_number(text: Any) -> int:
+    if not re.fullmatch(r"-?[0-9]{1,19}", str(text)):
+        raise ValueError("wanted a whole number")
+    return int(text)
+
+
+def _flag(text: Any) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("wanted true or false")
+    return bool(text == "true")
+
+
+Whole = Annotated[int, BeforeValidator(_whole_number)]
+Index = Annotated[int, Field(ge=0, le=INT32_MAX), BeforeValidator(_whole_number)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
+
+
+def _never_null(schema: dict[str, Any]) -> None:
+    """Leave null out of a parameter's schema: an address has no way to write it."""
+    del schema["default"]
+    for choice in schema.pop("anyOf"):
+        if choice != {"type": "null"}:
+            schema.update(choice)
+
+
+def _optional(text: str, **limits: Any) -> Any:
+    """A parameter that may be left out, and is None then."""
+    return Field(default=None, description=text, json_schema_extra=_never_null, **limits)
+
+
+def _fields(row: type[BaseModel]) -> Any:
+    name = f"({'|'.join(row.model_fields)})"
+    return _optional(
+        "names of the fields to keep of each row, separated by commas",
+        pattern=f"^{name}(,{name})*$",
+    )
+
+
+def _limit(default: int = 50, most: int = MAX_LIMIT) -> Any:
+    return Field(default=default, ge=1, le=most, description="rows at most")
+
+
+def _cursor() -> Any:
+    return _optional(
+        "`next_cursor` of the answer before; only with the query that it was given for",
+        max_length=MAX_CURSOR,
+    )
+
+
+class Parameters(BaseModel):
+    """Names that are not listed are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class NoQuery(Parameters):
+    pass
+
+
+class UnitsQuery(Parameters):
+    layer: Index | None = _optional("of this layer alone")
+    min_images: Index = Field(default=0, description="in the top 100 of that many images at least")
+    interpretable: Flag | None = _optional("true: interpretable; false: the others")
+    always_on: Flag | None = _optional("false: leave out the always-on units")
+    concept: str | None = _optional(
+        "that promote this concept; case and space around it do not matter", max_length=MAX_WORD
+    )
+    sort: UnitSort = Field(default="images", description="falling; uid: rising")
+    limit: Whole = _limit()
+    cursor: str | None = _cursor()
+    fields: str | None = _fields(schemas.UnitRow)
+
+
+class SimilarQuery(Parameters):
+    limit: Whole = _limit(N_NEIGHBOURS, N_NEIGHBOURS)
+
+
+class HeatmapQuery(Parameters):
+    style: HeatmapStyle = Field(
+        default="heat",
+        description="heat: the map alone; overlay: over the photograph; mask: the photograph, "
+        "dark outside of the map's highest 5 %",
+    )
+    size: Whole = Field(default=448, ge=14, le=1024, description="pixels a side")
+
+
+class ConceptsQuery(Parameters):
+    prefix: str = Field(default="", max_length=MAX_WORD, description="what the concepts begin with")
+    fuzzy: Flag = Field(
+        default=False, description="true: spelt nearly like `prefix`, nearest first"
+    )
+    limit: Whole = _limit()
+    cursor: str | None = _cursor()
+    fields: str | None = _fields(schemas.ConceptRow)
+
+
+class ConceptQuery(Parameters):
+    match: ConceptMatch = Field(
+        default="exact",
+        description="exact: the concept; family: all of its stem; related: near in the unembedding",
+    )
+    limit: Whole = _limit(100)
+    cursor: str | None = _cursor()
+
+
+class ImagesQuery(Parameters):
+    category: str | None = _optional("that show an object of this category", max_length=MAX_WORD)
+    limit: Whole = _limit()
+    cursor: str | None = _cursor()
+    fields: str | None = _fields(schemas.ImageRow)
+
+
+class UnitPath(Parameters):
+    layer: Index = Field(description="counts from 0")
+    unit: Index = Field(description="within its layer, counts from 0")
+
+
+class ExemplarPath(UnitPath):
+    rank: Whole = Field(ge=1, le=N_EXEMPLARS, description="of the exemplar, counts from 1")
+
+
+class ConceptPath(Parameters):
+    concept: str = Field(
+        min_length=1,
+        max_length=MAX_WORD,
+        description="any text; write a slash as %2F. Case and space around it do not matter",
+    )
+
+
+class ImagePath(Parameters):
+    image_id: Whole = Field(ge=0, le=INT64_MAX, description="the data set's own")

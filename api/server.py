@@ -1,0 +1,116 @@
+"""The web server: waitress over one socket, with its own errors in the API's shape.
+
+Waitress answers by itself what never reaches the application (headers of megabytes, a request that
+is no HTTP); those answers are made JSON here, so that clients see one shape.
+"""
+
+from __future__ import annotations
+
+import errno
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask
+from waitress.channel import HTTPChannel
+from waitress.server import create_server
+from waitress.task import ErrorTask
+
+from atlas_db.as_json import dumps
+from atlas_db.errors import AtlasError
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 8000
+DEFAULT_THREADS = 8
+#: The API reads no bodies; what is sent all the same is not kept.
+_MAX_BODY_BYTES = 64 * 2**10
+
+
+class _JsonErrorTask(ErrorTask):
+    def execute(self) -> None:
+        error = self.request.error
+        body = {
+            "error": {
+                "code": error.reason.lower().replace(" ", "_"),
+                "message": f"{error.reason}: {error.body}",
+                "hint": "See /api/docs.",
+            }
+        }
+        text = (dumps(body) + "\n").encode("utf-8")
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers.append(("Content-Type", "application/json"))
+        self.set_close_on_finish()
+        self.content_length = len(text)
+        self.write(text)
+
+
+class _Channel(HTTPChannel):
+    error_task_class = _JsonErrorTask
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take a port; 0 is any that is free.
+
+    Raises:
+        AtlasError: The port is taken or may not be used, or the host is none of this machine's.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family)
+    except OSError as error:
+        raise AtlasError(_why_not(host, port, error)) from error
+
+
+def _why_not(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"Port {port} of {host} is taken, perhaps by another `neuron-atlas serve`. "
+            f"Stop that one, or choose another port with --port {port + 1}."
+        )
+    if error.errno == errno.EACCES:
+        return f"Port {port} needs rights that you do not have: choose one above 1023 with --port."
+    return f"{host}:{port} cannot be listened on: {error.strerror or error}. Try --host 127.0.0.1."
+
+
+def address_of(listening: socket.socket) -> str:
+    """Give the address that a browser on this machine opens."""
+    host, port = listening.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def run(
+    app: Flask,
+    listening: socket.socket,
+    *,
+    n_threads: int = DEFAULT_THREADS,
+    when_ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until Ctrl-C or SIGTERM; requests in progress are answered first.
+
+    Args:
+        app: Of `api.app.create_app`.
+        listening: Of `listen`.
+        n_threads: Requests that are worked on at once.
+        when_ready: Called once connections are taken.
+    """
+    server: Any = create_server(
+        app,
+        sockets=[listening],
+        threads=n_threads,
+        ident="neuron-atlas",
+        max_request_body_size=_MAX_BODY_BYTES,
+    )
+    server.channel_class = _Channel
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        when_ready()
+        server.run()
+    finally:
+        server.close()
+
+
+def _stop(_signal: int, _frame: object) -> None:
+    raise SystemExit(0)

@@ -1,0 +1,136 @@
+"""Addresses of the atlas, its layers and its units."""
+
+from __future__ import annotations
+
+from apiflask import APIBlueprint
+from apiflask.schemas import FileSchema
+from flask import Response
+
+from api import schemas
+from api.answers import answer, answer_page, atlas, connection, paging
+from api.errors import ApiError
+from api.heatmap_png import render
+from api.http_caching import AN_HOUR, client_has, tag
+from api.parameters import (
+    ExemplarPath,
+    HeatmapQuery,
+    NoQuery,
+    SimilarQuery,
+    UnitPath,
+    UnitsQuery,
+)
+from atlas_db import queries
+from atlas_db.errors import NotInAtlasError
+from atlas_db.records import ExemplarRecord
+
+blueprint = APIBlueprint("units", __name__, tag="Units")
+
+
+@blueprint.get("/atlas")
+@blueprint.input(NoQuery, location="query")
+@blueprint.output(schemas.Atlas)
+def show_atlas(query_data: NoQuery) -> Response:
+    """Where the atlas comes from, and its counts"""
+    return answer(atlas().info)
+
+
+@blueprint.get("/layers")
+@blueprint.input(NoQuery, location="query")
+@blueprint.output(schemas.Layers)
+def list_layers(query_data: NoQuery) -> Response:
+    """All layers, and how much of each speaks of pictures"""
+    return answer({"rows": queries.layers(connection())})
+
+
+@blueprint.get("/units")
+@blueprint.input(UnitsQuery, location="query")
+@blueprint.output(schemas.UnitPage)
+def list_units(query_data: UnitsQuery) -> Response:
+    """Units, filtered and sorted"""
+    place = paging(query_data)
+    page = queries.units(
+        connection(),
+        layer=query_data.layer,
+        min_images=query_data.min_images,
+        interpretable=query_data.interpretable,
+        always_on=query_data.always_on,
+        concept=query_data.concept,
+        sort=query_data.sort,
+        limit=query_data.limit,
+        offset=place.offset,
+    )
+    return answer_page(page, place, "uid")
+
+
+@blueprint.get("/units/<layer>/<unit>")
+@blueprint.input(UnitPath, location="path")
+@blueprint.input(NoQuery, location="query")
+@blueprint.output(schemas.Unit)
+def show_unit(path_data: UnitPath, query_data: NoQuery, **_path: str) -> Response:
+    """All that a unit's page shows"""
+    return answer(queries.unit(connection(), path_data.layer, path_data.unit))
+
+
+@blueprint.get("/units/<layer>/<unit>/similar")
+@blueprint.input(UnitPath, location="path")
+@blueprint.input(SimilarQuery, location="query")
+@blueprint.output(schemas.SimilarUnits)
+def list_similar(path_data: UnitPath, query_data: SimilarQuery, **_path: str) -> Response:
+    """Units whose write vectors point nearly the same way"""
+    info = atlas().info
+    if path_data.layer >= info.n_layers or path_data.unit >= info.units_per_layer:
+        raise NotInAtlasError(
+            f"There is no unit L{path_data.layer}.U{path_data.unit} in this atlas: its layers are "
+            f"0 to {info.n_layers - 1}, the units of each 0 to {info.units_per_layer - 1}."
+        )
+    uid = path_data.layer * info.units_per_layer + path_data.unit
+    return answer({"rows": queries.similar_units(connection(), uid, limit=query_data.limit)})
+
+
+@blueprint.get("/units/<layer>/<unit>/exemplars/<rank>/heatmap.png")
+@blueprint.input(ExemplarPath, location="path")
+@blueprint.input(HeatmapQuery, location="query")
+@blueprint.output(FileSchema(), content_type="image/png")
+def draw_heatmap(path_data: ExemplarPath, query_data: HeatmapQuery, **_path: str) -> Response:
+    """Where in one of its images a unit is active, as a picture
+
+    Its colours run from the map's own least to its own greatest activation.
+    """
+    exemplar = _exemplar(path_data)
+    photograph = None
+    if query_data.style != "heat":
+        photograph = _photograph(exemplar.image_id)
+    etag = atlas().etag
+    if client_has(etag):
+        return tag(Response(mimetype="image/png"), etag, cache_control=AN_HOUR)
+    info = atlas().info
+    png = render(
+        exemplar.activations(),
+        (info.grid_rows, info.grid_columns),
+        style=query_data.style,
+        size_px=query_data.size,
+        photograph=photograph,
+    )
+    return tag(Response(png, mimetype="image/png"), etag, cache_control=AN_HOUR)
+
+
+def _exemplar(path: ExemplarPath) -> ExemplarRecord:
+    unit = queries.unit(connection(), path.layer, path.unit)
+    for exemplar in unit.exemplars:
+        if exemplar.rank == path.rank:
+            return exemplar
+    raise NotInAtlasError(
+        f"{unit.summary.name} has no exemplar {path.rank}: it has {len(unit.exemplars)}."
+    )
+
+
+def _photograph(image_id: int) -> bytes:
+    photograph = queries.thumbnail(connection(), image_id)
+    if photograph is None:
+        raise ApiError(
+            404,
+            "no_photograph",
+            "This atlas keeps no photographs, only links to them.",
+            "Ask for style=heat, and lay it over the photograph yourself.",
+        )
+    return photograph
