@@ -1,0 +1,230 @@
+"""The whole pass: the same tables however it was cut up, stopped or repeated."""
+
+import json
+import multiprocessing
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from killed_build import build_in_child, run_of
+from small_coco import SPLIT, write_small_coco
+
+from atlas_db.errors import RunError
+from atlas_db.ingest import ingest
+from atlas_db.run_format import SHARD_SCHEMAS, read_manifest, shard_folder
+from builder import run_folder
+from builder.build import BuildSettings, build_run, check_images_read, shard_ranges
+from builder.captioner import load_captioner
+from builder.coco import load_coco
+from builder.init_random import init_random_captioner
+from builder.run_folder import lock_run
+
+N_IMAGES = 18
+
+
+@pytest.fixture(scope="module")
+def coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eighteen pictures; the fifth is cut off in the middle, the ninth is missing."""
+    folder = write_small_coco(tmp_path_factory.mktemp("coco") / "small", N_IMAGES)
+    files = sorted((folder / SPLIT).iterdir())
+    files[4].write_bytes(files[4].read_bytes()[:300])
+    files[8].unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def captioner_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("captioner") / "gpt2"
+    init_random_captioner(folder, family="gpt2", size="tiny")
+    return folder
+
+
+def content(run: Path) -> str:
+    return ingest(run, run.with_suffix(".duckdb"))
+
+
+def shard_table(run: Path, name: str) -> pa.Table:
+    files = sorted(run.glob(f"shards/*/{name}.parquet"))
+    keys = [key for key in ("image_id", "target", "rank") if key in SHARD_SCHEMAS[name].names]
+    table = pa.concat_tables([pq.read_table(file) for file in files])
+    return table.sort_by([(key, "ascending") for key in keys])
+
+
+def test_batches_and_shards_change_nothing(
+    captioner_folder: Path, coco: Path, tmp_path: Path
+) -> None:
+    """In float64 rounding does not reach the stored float32: the hash is the same."""
+    captioner = load_captioner(captioner_folder, dtype="float64")
+    hashes = {
+        content(run_of(captioner, coco, tmp_path / f"{batch}", batch_size=batch, per_shard=shard))
+        for batch, shard in ((1, 4), (3, 100), (16, 7))
+    }
+    assert len(hashes) == 1
+
+
+def test_float32_batches_agree_to_rounding(
+    captioner_folder: Path, coco: Path, tmp_path: Path
+) -> None:
+    captioner = load_captioner(captioner_folder)
+    runs = [run_of(captioner, coco, tmp_path / str(b), batch_size=b) for b in (1, 3, 16)]
+    first = shard_table(runs[0], "attributions")
+    for run in runs[1:]:
+        other = shard_table(run, "attributions")
+        assert (
+            shard_table(run, "captions")["caption"] == shard_table(runs[0], "captions")["caption"]
+        )
+        # Rows of nearly equal attribution may change places.
+        assert other["attribution"].to_pylist() == pytest.approx(
+            first["attribution"].to_pylist(), rel=1e-3, abs=1e-6
+        )
+        places = [
+            set(zip(*(table[c].to_pylist() for c in ("image_id", "uid", "patch")), strict=True))
+            for table in (first, other)
+        ]
+        assert len(places[0] & places[1]) > 0.99 * len(places[0])
+
+
+def test_bad_images_are_listed(captioner_folder: Path, coco: Path, tmp_path: Path) -> None:
+    run = run_of(load_captioner(captioner_folder), coco, tmp_path / "run")
+    manifest = read_manifest(run)
+    assert manifest["n_images"] == N_IMAGES - 2
+    assert [image["image_id"] for image in manifest["skipped"]] == [50, 90]
+    assert all(image["reason"] for image in manifest["skipped"])
+    assert 50 not in shard_table(run, "captions")["image_id"].to_pylist()
+    assert manifest["is_complete"]
+    assert [shard["n_skipped"] for shard in manifest["shards"]] == [1, 1, 0, 0]
+
+
+def test_no_image_at_all(captioner_folder: Path, tmp_path: Path) -> None:
+    coco = write_small_coco(tmp_path / "coco", 2)
+    for file in (coco / SPLIT).iterdir():
+        file.write_bytes(b"not a picture")
+    run = run_of(load_captioner(captioner_folder), coco, tmp_path / "run")
+    with pytest.raises(RunError, match=r"none of the 2 images could be read; the first, .*\.jpg"):
+        check_images_read(read_manifest(run))
+
+
+def test_killed_builds_end_in_the_same_atlas(
+    captioner_folder: Path, coco: Path, tmp_path: Path
+) -> None:
+    """SIGKILL at ten random moments; what is finished by then is kept."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["builder.build", "builder.captioner", "builder.coco"])
+    moments = random.Random(7)
+    run = tmp_path / "killed"
+    began = time.perf_counter()
+    whole = run_of(load_captioner(captioner_folder), coco, tmp_path / "whole", per_shard=2)
+    whole_s = time.perf_counter() - began
+    n_kills = 0
+    while n_kills < 10:
+        started = context.Event()
+        child = context.Process(target=build_in_child, args=(captioner_folder, coco, run, started))
+        child.start()
+        assert started.wait(60)
+        child.join(moments.uniform(0, whole_s / 4))
+        if child.is_alive():
+            child.kill()
+            n_kills += 1
+        elif n_kills:  # it got through: there must have been kills before that hit it
+            break
+        child.join()
+    assert n_kills >= 3
+    kept = {file: file.stat().st_mtime_ns for file in run.glob("shards/?????/shard.json")}
+    run_of(load_captioner(captioner_folder), coco, run, per_shard=2)
+    assert content(run) == content(whole)
+    assert all(file.stat().st_mtime_ns == time_ns for file, time_ns in kept.items())
+    assert not list(run.rglob("*.partial"))
+
+
+def test_a_damaged_shard_is_made_again(captioner_folder: Path, coco: Path, tmp_path: Path) -> None:
+    captioner = load_captioner(captioner_folder)
+    run = run_of(captioner, coco, tmp_path / "run")
+    before = content(run)
+    damaged = shard_folder(run, 1) / "attributions.parquet"
+    other = (shard_folder(run, 2) / "shard.json").stat().st_mtime_ns
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[: len(whole) // 2])
+    run_of(captioner, coco, run)
+    assert damaged.read_bytes() == whole
+    assert (shard_folder(run, 2) / "shard.json").stat().st_mtime_ns == other
+    assert content(run) == before
+
+
+def test_another_run_is_not_mixed_in(captioner_folder: Path, coco: Path, tmp_path: Path) -> None:
+    captioner = load_captioner(captioner_folder)
+    run = run_of(captioner, coco, tmp_path / "run")
+    dataset = load_coco(coco, SPLIT)
+    with pytest.raises(RunError, match=r"holds another run: settings.n_targets differ.*--run"):
+        build_run(captioner, dataset, run, BuildSettings(images_per_shard=5))
+    with pytest.raises(RunError, match=r"captioner.dtype differ"):
+        run_of(load_captioner(captioner_folder, dtype="float64"), coco, run)
+
+
+def test_two_builders_do_not_meet(captioner_folder: Path, coco: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with lock_run(run), pytest.raises(RunError, match=r"another build is writing .*--run"):
+        run_of(load_captioner(captioner_folder), coco, run)
+    assert not (run / "manifest.json").exists()
+
+
+def test_a_full_disk_stops_and_goes_on(
+    captioner_folder: Path, coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The third write of a shard's table fails as a full disk fails."""
+    captioner = load_captioner(captioner_folder)
+    real = run_folder.write_table
+    n_written = 0
+
+    def fills_up(path: Path, table: pa.Table, schema: pa.Schema) -> None:
+        nonlocal n_written
+        n_written += schema == SHARD_SCHEMAS["exemplars"]
+        if n_written == 3:
+            path.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        real(path, table, schema)
+
+    monkeypatch.setattr(run_folder, "write_table", fills_up)
+    with pytest.raises(RunError, match=r"the disk of .* is full. Make room"):
+        run_of(captioner, coco, tmp_path / "run")
+    monkeypatch.undo()
+    finals = sorted(folder.name for folder in (tmp_path / "run/shards").glob("?????"))
+    assert finals == ["00000", "00001"]
+    run_of(captioner, coco, tmp_path / "run")
+    assert content(tmp_path / "run") == content(run_of(captioner, coco, tmp_path / "whole"))
+
+
+def test_manifest_names_what_made_it(captioner_folder: Path, coco: Path, tmp_path: Path) -> None:
+    captioner = load_captioner(captioner_folder)
+    manifest = read_manifest(run_of(captioner, coco, tmp_path / "run"))
+    assert manifest["is_random"] is True
+    assert (
+        manifest["captioner"]["language_model"]["sha256"]
+        == (captioner.part_hashes()["language_model"])
+    )
+    assert manifest["model"]["n_layers"] == captioner.model.config.n_layer
+    assert set(manifest["dataset"]["sha256"]) == {
+        f"annotations/{kind}_{SPLIT}.json" for kind in ("captions", "instances")
+    }
+    assert str(tmp_path) not in json.dumps({**manifest, "command": ""})
+
+
+def test_ranges() -> None:
+    assert shard_ranges(10, 4) == [(0, 4), (4, 8), (8, 10)]
+    assert shard_ranges(4, 4) == [(0, 4)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n_targets": 0}, "n_targets must be >= 1, got 0"),
+        ({"images_per_shard": -1}, "images_per_shard must be >= 1, got -1"),
+        ({"decode_norm": "half"}, "decode_norm must be one of none, final, got 'half'"),
+    ],
+)
+def test_settings_are_checked(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        BuildSettings(**settings)
