@@ -13,6 +13,7 @@ from atlas_db.concepts import fold, stem
 from atlas_db.errors import NotInAtlasError
 from atlas_db.queries.of_units import SUMMARY, summary_of
 from atlas_db.queries.paging import check_page, next_offset
+from atlas_db.queries.statements import bulk_rows, collector_paused
 from atlas_db.records import (
     ConceptRecord,
     ConceptSummary,
@@ -185,13 +186,27 @@ def concept_records(connection: Connection) -> Iterator[ConceptRecord]:
         families.setdefault(one.stem, []).append(one)
     everything.sort(key=lambda one: one.concept.encode())
     for start in range(0, len(everything), _BLOCK):
-        block = everything[start : start + _BLOCK]
-        first, last = block[0].concept, block[-1].concept
-        units = _first_units(connection, first, last)
-        related = _related(connection, ConceptNeighbour.concept.between(first, last))
-        for one in block:
-            kin = tuple(other for other in families[one.stem] if other is not one)
-            yield ConceptRecord(one, units.get(one.concept, ()), kin, related.get(one.concept, ()))
+        with collector_paused():
+            block = _block(connection, everything[start : start + _BLOCK], families)
+        yield from block
+
+
+def _block(
+    connection: Connection, ones: list[ConceptSummary], families: dict[str, list[ConceptSummary]]
+) -> list[ConceptRecord]:
+    """Make the records of concepts that follow one another."""
+    first, last = ones[0].concept, ones[-1].concept
+    units = _first_units(connection, first, last)
+    related = _related(connection, ConceptNeighbour.concept.between(first, last))
+    return [
+        ConceptRecord(
+            one,
+            units.get(one.concept, ()),
+            tuple(other for other in families[one.stem] if other is not one),
+            related.get(one.concept, ()),
+        )
+        for one in ones
+    ]
 
 
 def _first_units(
@@ -205,12 +220,13 @@ def _first_units(
         .where(row.concept.between(first, last))
         .subquery()
     )
-    rows = connection.execute(
+    rows = bulk_rows(
+        connection,
         select(ranked.c.concept, ranked.c.rank, ranked.c.token, ranked.c.prob, *SUMMARY)
         .join(Unit, Unit.uid == ranked.c.uid)
         .where(ranked.c.place <= N_CONCEPT_UNITS)
-        .order_by(ranked.c.concept, ranked.c.place)
-    ).all()
+        .order_by(ranked.c.concept, ranked.c.place),
+    )
     return {
         key: tuple(ConceptUnit(summary_of(row[4:]), *row[:4]) for row in group)
         for key, group in groupby(rows, key=itemgetter(0))

