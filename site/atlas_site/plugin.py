@@ -1,1 +1,94 @@
-"""The MkDocs plugin."""
+"""The MkDocs plugin: renders into a scratch folder, then has the site filled from the atlas.
+
+MkDocs empties the folder that it renders into. The real output folder is therefore kept away from
+it, so that a second build writes only what changed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+from mkdocs.config import config_options
+from mkdocs.config.base import Config
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
+from mkdocs.plugins import BasePlugin, event_priority
+
+from atlas_db.errors import AtlasError
+from atlas_site.fill import FillRequest, Progress, SiteReport, fill_site
+from atlas_site.preflight import check_atlas
+
+_THEME = Path(__file__).parent / "theme"
+
+
+class AtlasPluginConfig(Config):
+    """The options of `mkdocs.yml`."""
+
+    database = config_options.Type(str, default="atlas.duckdb")
+    layers = config_options.Optional(config_options.ListOfItems(config_options.Type(int)))
+    limit = config_options.Optional(config_options.Type(int))
+
+
+class AtlasPlugin(BasePlugin[AtlasPluginConfig]):
+    """Adds a page for every unit, image, concept and layer of an atlas to a MkDocs site."""
+
+    def __init__(self) -> None:
+        self.progress: Progress | None = None
+        self.report: SiteReport | None = None
+        self._serving = False
+        self._out: Path | None = None
+        self._scratch: Path | None = None
+
+    def on_startup(self, *, command: Literal["build", "gh-deploy", "serve"], dirty: bool) -> None:
+        """Note whether a development server will add its own script to the pages."""
+        self._serving = command == "serve"
+
+    @event_priority(100)
+    def on_config(self, config: MkDocsConfig) -> MkDocsConfig:
+        """Check that there is an atlas, add the theme's templates, render elsewhere."""
+        try:
+            check_atlas(self._database(config))
+        except AtlasError as error:
+            raise PluginError(str(error)) from error
+        config.theme.dirs.insert(0, str(_THEME))
+        self._out = Path(config.site_dir)
+        self._scratch = Path(tempfile.mkdtemp(prefix="neuron-atlas-site-"))
+        config.site_dir = str(self._scratch)
+        return config
+
+    @event_priority(-100)
+    def on_post_build(self, *, config: MkDocsConfig) -> None:
+        """Fill the site and publish it into the real output folder."""
+        assert self._out is not None
+        assert self._scratch is not None
+        request = FillRequest(
+            database=self._database(config),
+            layers=self.config.layers,
+            limit=self.config.limit,
+            site_url=config.site_url or "",
+            with_policy=not self._serving,
+            progress=self.progress,
+        )
+        try:
+            self.report = fill_site(self._scratch, self._out, request)
+        except (AtlasError, ValueError) as error:
+            raise PluginError(str(error)) from error
+        finally:
+            self._restore(config)
+
+    def on_build_error(self, *, error: Exception) -> None:
+        """Leave no scratch folder behind."""
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _restore(self, config: MkDocsConfig) -> None:
+        assert self._scratch is not None
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        config.site_dir = str(self._out)
+
+    def _database(self, config: MkDocsConfig) -> Path:
+        """Find the atlas: a relative path starts at mkdocs.yml."""
+        return Path(config.config_file_path).parent / self.config.database

@@ -1,0 +1,77 @@
+"""Build the site by one call: `neuron-atlas site`, notebooks and tests come in here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from mkdocs.commands.build import build
+from mkdocs.config import load_config
+from mkdocs.exceptions import Abort, MkDocsException
+
+from atlas_db.errors import SiteError
+from atlas_site.fill import Progress, SiteReport
+from atlas_site.plugin import AtlasPlugin
+from atlas_site.preflight import check_atlas
+
+#: In a wheel the hand-written pages and mkdocs.yml lie beside the code, laid out as in a checkout.
+_PACKAGED = Path(__file__).parent / "project"
+_CHECKOUT = Path(__file__).parents[2]
+
+
+def config_file() -> Path:
+    """Find mkdocs.yml, in a checkout or in an installed wheel.
+
+    Raises:
+        SiteError: It is in neither place.
+    """
+    for folder in (_PACKAGED, _CHECKOUT):
+        if (folder / "mkdocs.yml").is_file():
+            return folder / "mkdocs.yml"
+    raise SiteError(
+        f"mkdocs.yml is neither in {_PACKAGED} nor in {_CHECKOUT}. "
+        "Install neuron-atlas[site] again."
+    )
+
+
+def build_site(
+    database: Path,
+    out: Path,
+    *,
+    progress: Progress | None = None,
+    layers: Sequence[int] | None = None,
+    limit: int | None = None,
+    site_url: str | None = None,
+) -> SiteReport:
+    """Make the static site of an atlas in `out`, writing only what changed.
+
+    Args:
+        progress: Called with a stage's name, its steps done and how many there are.
+        layers: Layers whose units get pages; all by default.
+        limit: Units that get pages, counted from the first; all by default.
+        site_url: Where the site will be published, for canonical addresses and the sitemap.
+
+    Raises:
+        AtlasFileError: The atlas is missing, damaged or of another schema version.
+        SiteError: `out` holds something else, or the pages cannot be rendered.
+    """
+    database, out = Path(database).resolve(), Path(out).resolve()
+    check_atlas(database)
+    os.environ.setdefault("NO_MKDOCS_2_WARNING", "1")
+    config = load_config(str(config_file()), site_dir=str(out), site_url=site_url)
+    plugin = config.plugins["atlas"]
+    assert isinstance(plugin, AtlasPlugin)
+    plugin.config["database"] = str(database)
+    plugin.config["layers"] = None if layers is None else list(layers)
+    plugin.config["limit"] = limit
+    plugin.progress = progress
+    try:
+        config.plugins.on_startup(command="build", dirty=False)
+        build(config)
+    except (Abort, MkDocsException) as error:
+        raise SiteError(str(error)) from error
+    finally:
+        config.plugins.on_shutdown()
+    assert plugin.report is not None
+    return plugin.report

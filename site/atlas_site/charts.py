@@ -1,0 +1,88 @@
+"""Small charts as inline SVG: no script, coloured by the style sheet, with a text for readers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from atlas_db.histogram import bin_edges, bin_index
+from atlas_db.run_format import HISTOGRAM_BINS_PER_SIGN
+from atlas_site.text import count, number
+
+_HEIGHT = 64
+
+#: Bars are never wider than this.
+_BAR_REM = 2.4
+
+
+def _area(heights: Sequence[int]) -> str:
+    """Draw steps of width 1 as one path, in relative moves."""
+    moves = []
+    level = 0
+    for height in heights:
+        if height != level:
+            moves.append(f"v{level - height}")
+            level = height
+        moves.append("h1")
+    return f"M0 {_HEIGHT}{''.join(moves)}v{level}z".replace("h1h1h1h1", "h4").replace("h1h1", "h2")
+
+
+def histogram_svg(counts: Sequence[int], quantiles: Mapping[str, float]) -> str:
+    """Draw a unit's activations: bins of a quarter octave, heights by the logarithm of the count.
+
+    Args:
+        counts: N_HISTOGRAM_BINS counts, laid out as `atlas_db.histogram` says.
+        quantiles: Values to mark, by their name ("0.95").
+    """
+    filled = [index for index, value in enumerate(counts) if value]
+    if not filled:
+        return '<p class="na-none">No activations were counted.</p>'
+    first = max(0, min(filled[0], HISTOGRAM_BINS_PER_SIGN - 2) - 1)
+    last = min(len(counts) - 1, max(filled[-1], HISTOGRAM_BINS_PER_SIGN + 1) + 1)
+    shown = counts[first : last + 1]
+    top = math.log1p(max(shown))
+    heights = [math.ceil((_HEIGHT - 4) * math.log1p(value) / top) for value in shown]
+    width = len(shown)
+    names, values = list(quantiles), np.array(list(quantiles.values()), dtype=np.float64)
+    marks = "".join(
+        f'<path class="q" d="M{int(place) - first + 0.5} 0V{_HEIGHT}"><title>{_percentile(name)}: '
+        f"{number(float(value))}</title></path>"
+        for name, value, place in zip(names, values, bin_index(values), strict=True)
+        if math.isfinite(value)
+    )
+    zero = HISTOGRAM_BINS_PER_SIGN - first
+    edges = bin_edges()
+    low, high = float(edges[first + 1]), float(edges[last])
+    return (
+        f'<svg class="na-histogram" viewBox="0 0 {width} {_HEIGHT}" preserveAspectRatio="none" '
+        f'role="img" aria-label="Histogram of {count(sum(counts))} activations">'
+        f'<path d="{_area(heights)}"/><path class="z" d="M{zero} 0V{_HEIGHT}"/>{marks}</svg>'
+        f'<p class="na-axis"><span>{number(low, 2)}</span>'
+        f'<span style="left:{100 * zero / width:.1f}%">0</span><span>{number(high, 2)}</span></p>'
+    )
+
+
+def _percentile(name: str) -> str:
+    return "median" if name == "0.5" else f"{100 * float(name):g}th percentile"
+
+
+def bars_svg(
+    values: Sequence[float], titles: Sequence[str], *, label: str, ends: tuple[str, str]
+) -> str:
+    """Draw one bar for each value, all from 0; `ends` are written below the first and last."""
+    top = max(values, default=0)
+    if top <= 0:
+        return ""
+    bars = "".join(
+        f'<path d="M{index + 0.12:.2f} {_HEIGHT}v-{max(_HEIGHT * value / top, 0.6):.1f}h.76V64z">'
+        f"<title>{titles[index]}</title></path>"
+        for index, value in enumerate(values)
+    )
+    return (
+        f'<div style="max-width:{_BAR_REM * len(values):g}rem"><svg class="na-bars" '
+        f'viewBox="0 0 {len(values)} {_HEIGHT}" preserveAspectRatio="none" '
+        f'role="img" aria-label="{label}">{bars}</svg>'
+        f'<p class="na-axis"><span>{ends[0]}</span><span>{ends[1]}</span></p></div>'
+    )

@@ -1,0 +1,140 @@
+"""The page of a concept: the units that promote it, its family, its neighbours."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from atlas_db.queries import SQL_OF
+from atlas_db.records import ConceptRecord, ConceptUnit
+from atlas_site.addresses import CONCEPTS_PAGE, base_of, concept_address
+from atlas_site.charts import bars_svg
+from atlas_site.context import Site
+from atlas_site.first_exemplars import Tile
+from atlas_site.pieces import (
+    HEAT_CONTROLS,
+    badges,
+    code_block,
+    concept_chip,
+    hint,
+    link,
+    tile,
+    token_chips,
+    trail,
+)
+from atlas_site.shell import FilledPage
+from atlas_site.strips import strip_style
+from atlas_site.text import counted, number, spell, token_html
+
+#: Units shown with pictures; the rest are lines.
+N_PICTURED_UNITS = 12
+
+TilesOf = Callable[[int], Sequence[Tile]]
+
+
+def concept_page(site: Site, record: ConceptRecord, tiles_of: TilesOf) -> FilledPage:
+    """Make a concept's page; `tiles_of` gives a unit's first exemplars by its uid."""
+    concept = record.summary
+    address = concept_address(concept.slug)
+    base = base_of(address)
+    shown = spell(concept.concept)
+    content = (
+        trail(base, [(CONCEPTS_PAGE, "Concepts")])
+        + f'<h1 class="na-name"><bdi>{token_html(concept.concept)}</bdi></h1>'
+        + f'<p class="na-lead">{counted(concept.n_units, "unit")} in '
+        + f"{counted(concept.n_layers, 'layer')} {hint(base, 'concept', 'promote it')}.</p>"
+        + _near(site, base, record)
+        + _units(site, base, record, tiles_of)
+        + _yourself(record)
+    )
+    return FilledPage(
+        address=address,
+        title=f"“{shown}”: {counted(concept.n_units, 'unit')}",
+        description=f"The units that promote the concept “{shown}”",
+        content=content,
+    )
+
+
+def _near(site: Site, base: str, record: ConceptRecord) -> str:
+    family = " ".join(concept_chip(base, concept) for concept in record.family)
+    related = " ".join(
+        f'<a class="na-chip" href="{base}{concept_address(near.slug)}">'
+        f"<bdi>{token_html(near.concept)}</bdi> <small>{number(near.cosine, 2)}</small></a>"
+        for near in record.related
+    )
+    layers = Counter(row.unit.layer for row in record.units)
+    columns = [
+        f"<div><h2>{title}</h2><p class='na-chips'>{chips}</p><p class='na-hint'>{note}</p></div>"
+        for title, chips, note in (
+            (hint(base, "family", "Its family"), family, "Words of the same stem, with units."),
+            (
+                hint(base, "related", "Related"),
+                related,
+                "Cosine of the tokens in the model's unembedding.",
+            ),
+        )
+        if chips
+    ]
+    if layers:
+        last = site.info.n_layers - 1
+        bars = bars_svg(
+            [layers[layer] for layer in range(last + 1)],
+            [f"Layer {layer}: {layers[layer]}" for layer in range(last + 1)],
+            label="Units by layer",
+            ends=("layer 0", f"layer {last}"),
+        )
+        columns.append(f"<div><h2>By layer</h2>{bars}</div>")
+    return f'<section class="na-columns na-near">{"".join(columns)}</section>' if columns else ""
+
+
+def _units(site: Site, base: str, record: ConceptRecord, tiles_of: TilesOf) -> str:
+    units = record.units
+    cards = "".join(
+        _card(site, base, row, tiles_of(row.unit.uid)) for row in units[:N_PICTURED_UNITS]
+    )
+    lines = "".join(_line(site, base, row) for row in units[N_PICTURED_UNITS:])
+    more = f'<ul class="na-units na-wide">{lines}</ul>' if lines else ""
+    left = record.summary.n_units - len(units)
+    if left > 0:
+        more += f'<p class="na-hint">{counted(left, "unit")} more: ask by SQL, below.</p>'
+    return (
+        f"<section><h2>Units that promote it</h2>{HEAT_CONTROLS}"
+        f'<div class="na-cards">{cards}</div>{more}</section>'
+    )
+
+
+def _card(site: Site, base: str, row: ConceptUnit, tiles: Sequence[Tile]) -> str:
+    unit = row.unit
+    strip = ""
+    if tiles:
+        style = strip_style([heatmap for _, heatmap in tiles], site.grid)
+        shown = "".join(
+            tile(site, base, image_id, index) for index, (image_id, _) in enumerate(tiles)
+        )
+        strip = f'<div class="na-few" style="{style}">{shown}</div>'
+    name = link(site.unit_link(base, unit), unit.name, ' class="na-u"')
+    return (
+        f'<article class="na-card"><header><h3>{name}</h3>'
+        f"<small>rank {row.rank}, probability {number(row.prob, 2)}</small></header>{strip}"
+        f"<p>{token_chips(unit.top_tokens[:6])}</p>"
+        f'<p class="na-badges">{badges(unit, site.info.n_images)}</p></article>'
+    )
+
+
+def _line(site: Site, base: str, row: ConceptUnit) -> str:
+    name = link(site.unit_link(base, row.unit), row.unit.name, ' class="na-u"')
+    return (
+        f"<li>{name}<span>{token_chips(row.unit.top_tokens[:6])}</span>"
+        f"<b>{number(row.prob, 2)}</b></li>"
+    )
+
+
+def _yourself(record: ConceptRecord) -> str:
+    concept = record.summary.concept
+    sql = SQL_OF["concept"].format(concept=concept.replace("'", "''"))
+    return (
+        '<section class="na-yourself"><h2>Get this yourself</h2><div class="na-columns">'
+        f"<div>{code_block(f'neuron-atlas lookup {shlex.quote(concept)}', 'Terminal')}</div>"
+        f"<div>{code_block(sql, 'SQL')}</div></div></section>"
+    )

@@ -1,0 +1,49 @@
+"""The first exemplars of every unit, kept on the disk while the site is built.
+
+Unit pages are filled first, in the order of the atlas's file; concept pages then show the exemplars
+of units in any order. A memory-mapped file keeps that within constant memory and away from hundreds
+of thousands of look-ups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from atlas_db.records import ExemplarRecord
+
+N_FIRST = 4
+
+Tile = tuple[int, npt.NDArray[np.uint8]]
+
+
+class FirstExemplars:
+    """Image and heatmap of the first `N_FIRST` exemplars, by uid.
+
+    Args:
+        path: The file to keep them in; made sparse, so units that are left out cost nothing.
+        n_units: Units of the atlas.
+        n_patch: Values of a heatmap.
+    """
+
+    def __init__(self, path: Path, n_units: int, n_patch: int) -> None:
+        kind = np.dtype(
+            [("n", "u1"), ("image_id", "i8", (N_FIRST,)), ("maps", "u1", (N_FIRST, n_patch))]
+        )
+        self._rows = np.memmap(path, kind, "w+", shape=(n_units,))
+
+    def keep(self, uid: int, exemplars: Sequence[ExemplarRecord]) -> None:
+        """Remember a unit's first exemplars."""
+        row = self._rows[uid]
+        for place, exemplar in enumerate(exemplars[:N_FIRST]):
+            row["image_id"][place] = exemplar.image_id
+            row["maps"][place] = exemplar.heatmap
+        row["n"] = min(len(exemplars), N_FIRST)
+
+    def of(self, uid: int) -> list[Tile]:
+        """Give (image_id, heatmap) of each that was kept; heatmaps are uint8, (n_patch,)."""
+        row = self._rows[uid]
+        return [(int(row["image_id"][place]), row["maps"][place]) for place in range(row["n"])]

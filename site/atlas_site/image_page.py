@@ -1,0 +1,211 @@
+"""The page of an image: its caption, the units behind the target word, and where they look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from atlas_db.queries import SQL_OF
+from atlas_db.records import AttributionRecord, ImageRecord, TargetRecord
+from atlas_site.addresses import IMAGES_PAGE, base_of, image_address
+from atlas_site.context import Site
+from atlas_site.pieces import (
+    HEAT_CONTROLS,
+    code_block,
+    hint,
+    link,
+    picture,
+    table,
+    token_chips,
+    trail,
+    turns,
+)
+from atlas_site.shell import FilledPage
+from atlas_site.strips import mean_heatmap, strip_style
+from atlas_site.text import count, number, percent, prose, web_address
+
+#: Units shown in a target's figure, as the paper's figure shows them, and tokens of each.
+_N_FIGURE_UNITS = 5
+_N_FIGURE_TOKENS = 2
+
+
+def image_page(site: Site, record: ImageRecord) -> FilledPage:
+    """Make an image's page."""
+    image = record.summary
+    address = image_address(image.image_id)
+    base = base_of(address)
+    previous, following = (
+        None if image_id is None else image_address(image_id)
+        for image_id in (record.previous_id, record.next_id)
+    )
+    content = (
+        trail(base, [(IMAGES_PAGE, "Images")], turns(base, previous, following, noun="image"))
+        + f'<h1>Image {image.image_id}</h1><div class="na-image">'
+        + f"<div>{_targets(site, base, record)}</div>{_said(site, base, record)}</div>"
+        + _tables(site, base, record)
+        + _yourself(record)
+    )
+    return FilledPage(
+        address=address,
+        title=f"Image {image.image_id}: {image.caption[:60]}",
+        description=f"What units see in image {image.image_id}, captioned “{image.caption[:120]}”",
+        content=content,
+        previous=previous,
+        next=following,
+    )
+
+
+def _targets(site: Site, base: str, record: ImageRecord) -> str:
+    if not record.targets:
+        return (
+            f'<div class="na-target"><figure class="na-big">'
+            f"{picture(site, base, record.summary.image_id)}</figure>"
+            f'<p class="na-caption">{prose(record.summary.caption)}</p>'
+            '<p class="na-none">No noun was found in its caption, so no word was attributed.</p>'
+            "</div>"
+        )
+    blocks = "".join(_target(site, base, record, target) for target in record.targets)
+    return HEAT_CONTROLS + blocks
+
+
+def _target(site: Site, base: str, record: ImageRecord, target: TargetRecord) -> str:
+    """Draw the paper's figure for one target word."""
+    units = [unit for unit in record.units if unit.target == target.target][:_N_FIGURE_UNITS]
+    mapped = [unit for unit in units if unit.heatmap is not None and unit.heatmap.size]
+    heatmaps = [unit.heatmap for unit in mapped if unit.heatmap is not None]
+    style, big = "", picture(site, base, record.summary.image_id)
+    if heatmaps:
+        mean = mean_heatmap(
+            heatmaps,
+            [unit.heatmap_scale for unit in mapped],
+            [unit.heatmap_zero for unit in mapped],
+        )
+        style = f' style="{strip_style([mean, *heatmaps], site.grid)}"'
+        big = f'<div class="na-map" style="--k:0">{big}</div>'
+    rows = "".join(
+        _figure_unit(site, base, record, unit, index + 1) for index, unit in enumerate(units)
+    )
+    return (
+        f'<section class="na-target"{style}><figure class="na-big">{big}'
+        f'<figcaption class="na-hint" data-shown>Mean activation of the {len(heatmaps)} units, '
+        "from its least to its greatest</figcaption></figure>"
+        f'<div class="na-telling"><p class="na-caption">{_caption(record, target)}</p>'
+        f'<p class="na-hint">{hint(base, "target", "Target word")} '
+        f"<strong>{prose(target.word)}</strong>: logit {number(target.logit)}, probability "
+        f"{percent(target.prob)}. The five units that add most to it:</p>"
+        f'<ol class="na-five">{rows}</ol></div></section>'
+    )
+
+
+def _caption(record: ImageRecord, target: TargetRecord) -> str:
+    caption, start = record.summary.caption, target.char_start
+    stop = start + len(target.word)
+    if caption[start:stop] != target.word:
+        return f"{prose(caption)} → <strong>{prose(target.word)}</strong>"
+    before, after = prose(caption[:start]), prose(caption[stop:])
+    return f"{before}<strong>{prose(target.word)}</strong>{after}"
+
+
+def _figure_unit(
+    site: Site, base: str, record: ImageRecord, unit: AttributionRecord, index: int
+) -> str:
+    small = picture(site, base, record.summary.image_id)
+    if unit.heatmap is not None and unit.heatmap.size:
+        small = f'<span class="na-map" style="--k:{index}">{small}</span>'
+    name = link(_unit_address(site, base, unit), unit.name, ' class="na-u"')
+    return (
+        f'<li data-tile="{index}">{small}<div>{name}'
+        f"<span>{token_chips(unit.top_tokens[:_N_FIGURE_TOKENS])}</span>"
+        f"<small>attribution {number(unit.attribution)}</small></div></li>"
+    )
+
+
+def _unit_address(site: Site, base: str, unit: AttributionRecord) -> str | None:
+    address = site.uid_link(unit.uid)
+    return None if address is None else base + address
+
+
+def _said(site: Site, base: str, record: ImageRecord) -> str:
+    captions = "".join(f"<li>{prose(caption)}</li>" for caption in record.human_captions)
+    categories = "".join(
+        link(site.concept_link(base, category), prose(category), ' class="na-chip"')
+        for category in record.summary.categories
+    )
+    return (
+        "<aside><section><h2>What people said</h2>"
+        + (f"<ul>{captions}</ul>" if captions else '<p class="na-none">No caption is known.</p>')
+        + "</section><section><h2>What is in it</h2>"
+        + (
+            f'<p class="na-chips">{categories}</p>'
+            if categories
+            else '<p class="na-none">No object was marked.</p>'
+        )
+        + f"</section><section><h2>The photograph</h2>{_source(record)}</section></aside>"
+    )
+
+
+def _source(record: ImageRecord) -> str:
+    licence = prose(record.licence_name) or "not stated"
+    address = web_address(record.licence_url)
+    if address:
+        licence = f'<a href="{address}" rel="license noopener">{licence}</a>'
+    sources = [
+        f'<a href="{address}" rel="noopener">{name}</a>'
+        for name, address in (
+            ("where it comes from", web_address(record.source_url)),
+            ("full size", web_address(record.coco_url)),
+        )
+        if address
+    ]
+    return (
+        f'<dl class="na-facts"><div><dt>File</dt><dd>{prose(record.summary.file)}</dd></div>'
+        f"<div><dt>Size</dt><dd>{record.width_px} × {record.height_px} px</dd></div>"
+        f"<div><dt>Licence</dt><dd>{licence}</dd></div>"
+        f"<div><dt>Source</dt><dd>{' · '.join(sources) or 'not stated'}</dd></div></dl>"
+    )
+
+
+def _tables(site: Site, base: str, record: ImageRecord) -> str:
+    return "".join(
+        f"<h2>What adds to “{prose(target.word)}”</h2>"
+        + _attributions(site, base, _of(record.units, target), "units, each at its best patch")
+        + _attributions(site, base, _of(record.pairs, target), "pairs of a unit and a patch")
+        for target in record.targets
+    )
+
+
+def _of(rows: Sequence[AttributionRecord], target: TargetRecord) -> list[AttributionRecord]:
+    return [row for row in rows if row.target == target.target]
+
+
+def _attributions(site: Site, base: str, rows: Sequence[AttributionRecord], what: str) -> str:
+    columns = site.info.grid_columns
+    head = (
+        "<thead><tr><th>unit</th><th>promotes</th>"
+        '<th title="z times gradient, in logits of the target word">attribution</th>'
+        '<th title="Pre-activation">z</th><th title="Activation">a</th>'
+        '<th title="Of the target\'s logit with respect to z">gradient</th>'
+        '<th title="Row and column of the patch, from 0 at the top left">patch</th></tr></thead>'
+    )
+    cells = (
+        f"<tr><td>{link(_unit_address(site, base, row), row.name, ' class=na-u')}</td>"
+        f"<td>{token_chips(row.top_tokens[:_N_FIGURE_TOKENS])}</td>"
+        f"<td>{number(row.attribution)}</td><td>{number(row.z)}</td><td>{number(row.a)}</td>"
+        f"<td>{number(row.gradient)}</td>"
+        f"<td>{row.patch // columns}, {row.patch % columns}</td></tr>"
+        for row in rows
+    )
+    return (
+        f'<details class="na-more"><summary>The top {count(len(rows))} {what}</summary>'
+        f"{table(head, cells, what)}</details>"
+    )
+
+
+def _yourself(record: ImageRecord) -> str:
+    image_id = record.summary.image_id
+    sql = SQL_OF["image"].format(image_id=image_id)
+    return (
+        '<section class="na-yourself"><h2>Get this yourself</h2><div class="na-columns">'
+        f"<div>{code_block(f'/api/v1/images/{image_id}', 'API')}</div>"
+        f"<div>{code_block(f'neuron-atlas image {image_id}', 'Terminal')}</div>"
+        f"<div>{code_block(sql, 'SQL')}</div></div></section>"
+    )

@@ -1,0 +1,22 @@
+"""Look before building: is there an atlas to make a site of?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from atlas_db.connection import open_atlas
+from atlas_db.errors import AtlasFileError
+
+
+def check_atlas(database: Path) -> None:
+    """Open the atlas once, so that a build fails before anything is rendered.
+
+    Raises:
+        AtlasFileError: It is missing, damaged or of another schema version.
+    """
+    if not database.is_file():
+        raise AtlasFileError(
+            f"There is no atlas at {database}. Make one with `neuron-atlas build --captioner DIR "
+            "--coco DIR --db atlas.duckdb`, or name another: NEURON_ATLAS_DB=FILE mkdocs build."
+        )
+    open_atlas(database).dispose()

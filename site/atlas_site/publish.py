@@ -1,0 +1,92 @@
+"""The output folder: files are written only where they differ, what is no longer made is removed.
+
+A marker file says that a folder is a site of ours; a folder with other things in it is refused, so
+that nobody's files are ever removed by a mistyped `--out`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from atlas_db.errors import SiteError
+
+MARKER = ".neuron-atlas-site.json"
+
+
+@dataclass
+class Publisher:
+    """Write a site's files into a folder and count what happened to them.
+
+    Args:
+        out: The folder; made if missing.
+
+    Raises:
+        SiteError: `out` is a file, or holds something that is no site of ours.
+    """
+
+    out: Path
+    n_written: int = 0
+    n_unchanged: int = 0
+    n_removed: int = 0
+    n_bytes: int = 0
+    _kept: dict[Path, set[str]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.out.exists() and not self.out.is_dir():
+            raise SiteError(f"{self.out} is a file; a site needs a folder. Choose another --out.")
+        if self.out.is_dir() and not (self.out / MARKER).is_file():
+            strange = next((path for path in self.out.iterdir() if path.name[0] != "."), None)
+            if strange is not None:
+                raise SiteError(
+                    f"{self.out} holds {strange.name}, which is no site made by neuron-atlas. "
+                    "Choose an empty or new folder for the site, or empty this one."
+                )
+        self.out.mkdir(parents=True, exist_ok=True)
+        self._mark(complete=False)
+
+    def _mark(self, *, complete: bool) -> None:
+        content = {"made_by": "neuron-atlas", "complete": complete}
+        (self.out / MARKER).write_text(json.dumps(content) + "\n", encoding="utf-8")
+
+    def write(self, address: str, content: bytes) -> None:
+        """Put a file in its place unless it is there already with the same content."""
+        path = self.out / address
+        names = self._kept.get(path.parent)
+        if names is None:
+            names = self._kept[path.parent] = set()
+            path.parent.mkdir(parents=True, exist_ok=True)
+        names.add(path.name)
+        self.n_bytes += len(content)
+        if _holds(path, content):
+            self.n_unchanged += 1
+            return
+        path.write_bytes(content)
+        self.n_written += 1
+
+    def finish(self) -> None:
+        """Remove what this build did not make and mark the site as whole.
+
+        Hidden files and folders are left alone: they are the host's (`.htaccess`, `.git`).
+        """
+        for folder, folders, names in os.walk(self.out, topdown=False):
+            path = Path(folder)
+            if any(part.startswith(".") for part in path.relative_to(self.out).parts):
+                continue
+            kept = self._kept.get(path, set())
+            stale = [name for name in names if name not in kept and not name.startswith(".")]
+            for name in stale:
+                (path / name).unlink()
+            self.n_removed += len(stale)
+            if len(stale) == len(names) and not folders and path != self.out:
+                path.rmdir()
+        self._mark(complete=True)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return path.stat().st_size == len(content) and path.read_bytes() == content
+    except (FileNotFoundError, NotADirectoryError):
+        return False

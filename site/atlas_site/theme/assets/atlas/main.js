@@ -1,0 +1,71 @@
+// What pages do beyond Material: search, heatmaps, the map of a layer, keys, copying.
+
+import { Finder } from "./find.js";
+import { attachSearch } from "./searchbox.js";
+import { startHeatmaps } from "./heatmaps.js";
+
+/** The site's root, wherever it is served from. */
+const root = new URL("../../", import.meta.url);
+const finder = new Finder(root);
+
+for (const input of document.querySelectorAll("[data-atlas-search]")) {
+  attachSearch(input, document.getElementById(input.dataset.atlasSearch), finder);
+}
+startHeatmaps();
+
+async function openRandomUnit() {
+  const address = await finder.randomUnit();
+  if (address) location.assign(address);
+}
+
+for (const button of document.querySelectorAll("[data-random]")) {
+  button.addEventListener("click", openRandomUnit);
+}
+
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.closest("input, textarea, select, [contenteditable]");
+  if (event.key !== "r" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  openRandomUnit();
+});
+
+for (const button of document.querySelectorAll("[data-permalink]")) {
+  const words = button.textContent;
+  button.addEventListener("click", async () => {
+    const link = document.querySelector("link[rel=canonical]");
+    try {
+      await navigator.clipboard.writeText(link ? link.href : location.href.split("#")[0]);
+      button.textContent = "Copied";
+    } catch {
+      button.textContent = "Copy it from the address bar";
+    }
+    setTimeout(() => (button.textContent = words), 2000);
+  });
+}
+
+// The map of a layer: point at a cell, or move with the arrow keys, and open its unit.
+for (const plane of document.querySelectorAll("[data-plane]")) {
+  const { layer, width, units } = plane.dataset;
+  const height = Math.ceil(units / width);
+  const said = plane.querySelector("output");
+  let unit = null;
+
+  const choose = (column, row) => {
+    const found = Math.min(Math.max(row, 0), height - 1) * width + Math.min(Math.max(column, 0), width - 1);
+    if (found >= units) return;
+    unit = found;
+    said.textContent = `L${layer}.U${unit}`;
+    plane.href = new URL(`u/${layer}/${unit}.html`, root);
+  };
+  plane.addEventListener("pointermove", (event) => {
+    const box = plane.getBoundingClientRect();
+    const column = Math.floor(((event.clientX - box.left) / box.width) * width);
+    choose(column, Math.floor(((event.clientY - box.top) / box.height) * height));
+  });
+  plane.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const from = unit ?? 0;
+    choose((from % width) + step[0], Math.floor(from / width) + step[1]);
+  });
+}
