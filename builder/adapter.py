@@ -8,16 +8,15 @@ Source: Merullo et al., Linearly Mapping from Image to Text Space (arXiv 2209.15
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from atlas_db.errors import CaptionerError
+from builder.loading import LOAD_ERRORS
 
 _WANTED = "Wanted a state dict with 'weight' (d_model, encoder width) and 'bias' (d_model)"
 
@@ -33,7 +32,7 @@ def _read_state(path: Path) -> Any:
             return load_file(path)
         # weights_only: the file is a pickle, and unpickling a stranger's file runs its code.
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+    except LOAD_ERRORS as error:
         first_line = str(error).strip().split("\n")[0]
         raise CaptionerError(
             f"The adapter {path} cannot be read: {first_line}. {_WANTED}, as safetensors or as "

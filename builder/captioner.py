@@ -31,7 +31,7 @@ from builder.loading import load_pretrained
 from builder.parts import files_sha256, hub_folder, local_path, part_files
 from builder.presets import PRESETS, preset_folder
 
-_TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer.model")
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer.model", "vocab.txt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +187,12 @@ def _check_encoder(config: CaptionerConfig, encoder: PatchEncoder, adapter: nn.L
 
 
 def _load_tokenizer(path: Path) -> Any:
+    if not any((path / name).is_file() for name in _TOKENIZER_FILES):
+        # transformers makes an empty tokenizer of the model's kind then, and says nothing.
+        raise CaptionerError(
+            f"{path} has no tokenizer. Put the language model's own tokenizer files "
+            "(tokenizer.json and tokenizer_config.json) beside its weights."
+        )
     try:
         return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -201,36 +207,16 @@ def _check_language_model(
     config: CaptionerConfig, path: Path, tokenizer: Any, adapter: nn.Linear
 ) -> None:
     """Check the fits that need only shapes, before gigabytes of weights are read."""
-    try:
-        model_config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-        with torch.device("meta"):
-            table = AutoModelForCausalLM.from_config(model_config).get_input_embeddings()
-    except (OSError, ValueError, KeyError) as error:
-        text = " ".join(str(error).split())[:300]
-        raise CaptionerError(
-            f"The language model in {path} cannot be used: {text}. Wanted a causal language model "
-            "of transformers."
-        ) from None
+    n_rows, d_model, n_positions = _language_model_shape(path)
     source = config.language_model.source
-    wanted = table.embedding_dim * (config.n_patch if config.pooling == "mean" else 1)
+    wanted = d_model * (config.n_patch if config.pooling == "mean" else 1)
     if adapter.out_features != wanted:
         raise CaptionerError(
             f"The adapter {config.adapter.source!r} gives vectors of width "
             f"{adapter.out_features}, but the language model {source!r} wants {wanted}. Use the "
             "adapter that was trained for this language model."
         )
-    if len(tokenizer) > table.num_embeddings:
-        raise CaptionerError(
-            f"The tokenizer in {path} has {len(tokenizer)} tokens, but the language model only "
-            f"{table.num_embeddings} embeddings. Use the tokenizer that belongs to the model."
-        )
-    n_prompt = len(tokenizer.encode(config.prompt, add_special_tokens=False))
-    if config.bos and tokenizer.bos_token_id is None:
-        raise CaptionerError(
-            f"captioner.json sets 'bos', but the tokenizer in {path} has no BOS token. "
-            "Set 'bos' to false, or use the model's own tokenizer."
-        )
-    n_positions = getattr(model_config, "max_position_embeddings", None)
+    n_prompt = _check_tokenizer(config, path, tokenizer, n_rows)
     needed = int(config.bos) + config.n_patch + n_prompt + config.max_new_tokens
     if n_positions is not None and needed > n_positions:
         raise CaptionerError(
@@ -238,3 +224,40 @@ def _check_language_model(
             f"{needed} positions, but the language model {source!r} has {n_positions}. "
             "Lower 'max_new_tokens' in captioner.json, or use an encoder with fewer patches."
         )
+
+
+def _language_model_shape(path: Path) -> tuple[int, int, int | None]:
+    """Give the rows and the width of the embedding, and the positions (None: no limit)."""
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        with torch.device("meta"):
+            table = AutoModelForCausalLM.from_config(config).get_input_embeddings()
+    except (OSError, ValueError, KeyError) as error:
+        text = " ".join(str(error).split())[:300]
+        raise CaptionerError(
+            f"The language model in {path} cannot be used: {text}. Wanted a causal language model "
+            "of transformers."
+        ) from None
+    n_positions = getattr(config, "max_position_embeddings", None)
+    return table.num_embeddings, table.embedding_dim, n_positions
+
+
+def _check_tokenizer(config: CaptionerConfig, path: Path, tokenizer: Any, n_rows: int) -> int:
+    """Check that the tokenizer fits the embedding; give the number of the prompt's tokens."""
+    if len(tokenizer) > n_rows:
+        raise CaptionerError(
+            f"The tokenizer in {path} has {len(tokenizer)} tokens, but the language model only "
+            f"{n_rows} embeddings. Use the tokenizer that belongs to the model."
+        )
+    if config.bos and tokenizer.bos_token_id is None:
+        raise CaptionerError(
+            f"captioner.json sets 'bos', but the tokenizer in {path} has no BOS token. "
+            "Set 'bos' to false, or use the model's own tokenizer."
+        )
+    n_prompt = len(tokenizer.encode(config.prompt, add_special_tokens=False))
+    if n_prompt == 0:
+        raise CaptionerError(
+            f"The tokenizer in {path} makes no tokens of the prompt {config.prompt!r}. Use the "
+            "tokenizer that belongs to the model."
+        )
+    return n_prompt

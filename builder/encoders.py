@@ -34,7 +34,7 @@ from transformers import AutoConfig, BeitModel, CLIPVisionModel, PreTrainedModel
 
 from atlas_db.errors import CaptionerError
 from builder.captioner_config import CaptionerConfig
-from builder.loading import load_pretrained
+from builder.loading import LOAD_ERRORS, load_pretrained
 from builder.parts import hub_folder, local_path, weight_files
 
 #: Vision models of transformers, by `model_type`: class, arguments, tokens before the patches.
@@ -138,10 +138,10 @@ def _load_timm(path: Path) -> nn.Module:
         )
     weight_files(path)
     try:
-        # num_classes=0: no classifier is built, and that of the file is left out. All else must
-        # fit: timm loads strictly.
-        return timm.create_model(f"local-dir:{path}", pretrained=True, num_classes=0)
-    except (RuntimeError, KeyError, ValueError, TypeError, OSError) as error:
+        # The classifier, if there is one, is loaded too: asked to leave it out, timm would also
+        # leave out, without a word, any other weights that the file lacks.
+        return timm.create_model(f"local-dir:{path}", pretrained=True)
+    except LOAD_ERRORS as error:
         raise CaptionerError(
             f"timm {timm.__version__} cannot load the encoder in {path}: {_brief(error)}. Its "
             "config.json must name timm's architecture and the weights must be of that "

@@ -6,15 +6,29 @@ atlas of such a model would be wrong without looking wrong, so here it is an err
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import pickle
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers.utils import logging
 
 from atlas_db.errors import CaptionerError
+
+#: What a damaged or foreign checkpoint makes transformers, timm and torch raise.
+LOAD_ERRORS = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    RuntimeError,
+    EOFError,
+    pickle.UnpicklingError,
+    SafetensorError,
+)
 
 
 @contextmanager
@@ -46,11 +60,13 @@ def load_pretrained(
                 path,
                 dtype=dtype,
                 output_loading_info=True,
+                # Collected below, where the message can name them.
+                ignore_mismatched_sizes=True,
                 local_files_only=True,
                 trust_remote_code=False,
                 **arguments,
             )
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+    except LOAD_ERRORS as error:
         text = " ".join(str(error).split())[:300]
         raise CaptionerError(
             f"The {what} in {path} cannot be loaded: {text}. Wanted a folder as save_pretrained "
@@ -58,7 +74,7 @@ def load_pretrained(
         ) from None
     problems = {
         "missing": sorted(map(str, info["missing_keys"])),
-        "of another shape": sorted(str(key) for key in info["mismatched_keys"]),
+        "of another shape": sorted(map(_shapes, info["mismatched_keys"])),
     }
     for problem, keys in problems.items():
         if keys:
@@ -69,3 +85,8 @@ def load_pretrained(
                 "whole checkpoint again, and see that config.json belongs to it."
             )
     return model
+
+
+def _shapes(mismatch: tuple[str, Sequence[int], Sequence[int]]) -> str:
+    name, found, wanted = mismatch
+    return f"{name} (got {tuple(found)}, wanted {tuple(wanted)})"

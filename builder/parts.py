@@ -32,8 +32,9 @@ def local_path(part: Part, folder: Path) -> Path | None:
     Raises:
         CaptionerError: The source can only be a path, and nothing is there.
     """
-    source = part.source.split(":", 1)[1] if part.source.startswith(("timm:", "hf:")) else ""
-    source = source or part.source
+    source = part.source
+    for library in ("timm:", "hf:"):
+        source = source.removeprefix(library)
     path = folder / Path(source).expanduser()
     if path.exists():
         return path
@@ -77,9 +78,10 @@ def _hub_help(name: str, revision: str | None, folder: Path, why: object) -> str
     return (
         f"{name!r}{at} is neither a path in {folder} nor to be had from the Hugging Face hub "
         f"({first_line}). Where the hub cannot be reached: on a machine that reaches it run "
-        f"`hf download {name}{f' --revision {revision}' if revision else ''} --local-dir FOLDER`, "
-        "bring FOLDER here (config.json, the *.safetensors or pytorch_model*.bin files and, for a "
-        "language model, its tokenizer files) and name it as the part's 'source' in captioner.json."
+        f"`hf download {name}{f' --revision {revision}' if revision else ''}` and bring its cache "
+        "(~/.cache/huggingface/hub) here, to the same place. Or add `--local-dir FOLDER`, bring "
+        "FOLDER (config.json, the *.safetensors or pytorch_model*.bin files and, for a language "
+        "model, its tokenizer files) and name it as the part's 'source' in captioner.json."
     )
 
 
