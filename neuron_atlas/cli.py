@@ -13,6 +13,7 @@ import click
 from atlas_db.errors import AtlasError
 from neuron_atlas.commands.build import build
 from neuron_atlas.commands.captioner import captioner
+from neuron_atlas.commands.demo import demo
 
 from neuron_atlas.commands.ingest import ingest
 from neuron_atlas.commands.lookup import image, lookup, sql, unit
@@ -39,5 +40,5 @@ def main() -> None:
     """Build, browse and query an atlas of the neurons that turn pictures into words."""
 
 
-for command in (build, ingest, site, serve, lookup, unit, image, sql, captioner):
+for command in (demo, build, ingest, site, serve, lookup, unit, image, sql, captioner):
     main.add_command(command)

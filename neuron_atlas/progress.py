@@ -11,7 +11,6 @@ from tqdm import tqdm
 _UNITS = {
     "detect": "image",
     "decode units": "layer",
-    "draw pictures": "picture",
     "pages": "page",
 }
 
