@@ -34,6 +34,7 @@ def open_atlas(path: Path) -> Engine:
         )
     engine = create_engine(
         URL.create("duckdb", database=str(path)),
+        isolation_level="AUTOCOMMIT",  # nothing is written; a wrong statement must not linger
         connect_args={"read_only": True, "config": {"python_enable_replacements": "false"}},
     )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -18,6 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from atlas_db.connection import open_atlas
+from atlas_db.errors import AtlasFileError
 from atlas_db.schema import SCHEMA_VERSION, Base
 
 #: Keys of the table `atlas` that the hash covers.
@@ -36,7 +39,7 @@ def canonical_json(value: Any) -> str:
 
 def content_hash(connection: duckdb.DuckDBPyConnection) -> str:
     """Hash an open atlas; hexadecimal, 64 digits. Reads the whole file."""
-    values: Mapping[str, str] = dict(connection.execute("SELECT key, value FROM atlas").fetchall())
+    values = _values(connection)
     whole = hashlib.sha256(f"neuron-atlas {SCHEMA_VERSION}\n".encode())
     for key in HASHED_KEYS:
         value = json.loads(values[key])
@@ -51,6 +54,35 @@ def content_hash(connection: duckdb.DuckDBPyConnection) -> str:
         for name, digest in zip(columns, _column_digests(reader, len(columns)), strict=True):
             whole.update(f"{table}.{name}={digest}\n".encode())
     return whole.hexdigest()
+
+
+def verify(database: Path) -> str:
+    """Hash an atlas anew and compare with the hash that is written in it; returns it.
+
+    Raises:
+        AtlasFileError: The file cannot be read, or does not say what it said when it was made.
+    """
+    advice = "Make it again with `neuron-atlas ingest`, or fetch it again."
+    engine = open_atlas(database)
+    try:
+        with engine.connect() as connection:
+            own: Any = connection.connection.driver_connection
+            wanted = str(_values(own).get("content_hash"))
+            found = content_hash(own)
+    except (duckdb.Error, KeyError) as error:
+        raise AtlasFileError(f"{database} cannot be read whole: {error}. {advice}") from error
+    finally:
+        engine.dispose()
+    if wanted != found:
+        raise AtlasFileError(
+            f"{database} was changed after it was made: its content hash is {found[:12]}..., "
+            f"wanted {wanted[:12]}.... {advice}"
+        )
+    return found
+
+
+def _values(connection: duckdb.DuckDBPyConnection) -> Mapping[str, str]:
+    return dict(connection.execute("SELECT key, value FROM atlas").fetchall())
 
 
 def _column_digests(batches: Iterable[pa.RecordBatch], n_columns: int) -> list[str]:

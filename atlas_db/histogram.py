@@ -1,8 +1,8 @@
 """Histograms of activations: the bins of `run_format`, and the quantiles read off them.
 
 A bin spans a quarter of an octave, so a quantile taken at the middle of its bin is off by at
-most `QUANTILE_RELATIVE_ERROR` of its value between 2**-8 and 2**8, and by at most 2**-9 around 0.
-Beyond 2**8 only the side is known; callers clip to the greatest activation that was seen.
+most `QUANTILE_RELATIVE_ERROR` of its value up to 2**8, or by `QUANTILE_ERROR_AT_ZERO` if that is
+more. Beyond 2**8 only the side is known; callers clip to the greatest activation that was seen.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from atlas_db.run_format import (
 
 #: Half of the widest bin over its middle: a bin [1, 1.25) has the middle 1.125.
 QUANTILE_RELATIVE_ERROR = 0.125
+#: Half of the innermost bin, [0, 1.25 * 2**-8).
+QUANTILE_ERROR_AT_ZERO = 0.625 * 2**-8
 
 #: Which quantiles a unit keeps.
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
