@@ -24,6 +24,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from torch import Tensor
 
 from atlas_db.errors import RunError
 from atlas_db.run_format import (
@@ -37,7 +38,7 @@ from builder.captioner import Captioner
 from builder.coco import CocoDataset
 from builder.decoding import NORMS, decode_units, token_neighbours, unit_neighbours, write_norms
 from builder.detection import Detector
-from builder.images import IMAGES_MODES, iterate_batches
+from builder.images import IMAGES_MODES, ImageBatch, iterate_batches
 from builder.language_model import LanguageModel
 from builder.run_folder import (
     explain_full_disk,
@@ -323,15 +324,19 @@ class _ShardBuilder:
         for batch in batches:
             skipped += [asdict(image) for image in batch.skipped]
             if batch.image_ids:
-                ids = torch.tensor(batch.image_ids, device=self.captioner.device)
-                found = self.detector(
-                    self.captioner.encode(batch.pixels),
-                    lambda layer, a, ids=ids: collected.see_activations(layer, a, ids),
-                )
-                collected.add(batch.image_ids, batch.thumbnails, found)
+                self._run_batch(batch, collected)
             n_seen += len(batch.image_ids) + len(batch.skipped)
             progress(n_seen)
         return collected.tables(), skipped
+
+    def _run_batch(self, batch: ImageBatch, collected: ShardTables) -> None:
+        image_ids = torch.tensor(batch.image_ids, device=self.captioner.device)
+
+        def sink(layer: int, activations: Tensor) -> None:
+            collected.see_activations(layer, activations, image_ids)
+
+        found = self.detector(self.captioner.encode(batch.pixels), sink)
+        collected.add(batch.image_ids, batch.thumbnails, found)
 
 
 def check_images_read(manifest: Mapping[str, Any]) -> None:

@@ -17,7 +17,8 @@ from transformers import DynamicCache
 
 def detach_cache(cache: DynamicCache) -> DynamicCache:
     """Copy a cache without its graph; the tensors are shared until it grows."""
-    return DynamicCache([(layer.keys.detach(), layer.values.detach()) for layer in cache.layers])
+    layers: list[Any] = list(cache.layers)
+    return DynamicCache([(layer.keys.detach(), layer.values.detach()) for layer in layers])
 
 
 def positions(start: int, length: int, batch: int, device: torch.device) -> Tensor:
