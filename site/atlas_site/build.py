@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 from mkdocs.exceptions import Abort, MkDocsException
 
-from atlas_db.errors import SiteError
+from atlas_db.errors import AtlasError, SiteError
 from atlas_site.fill import Progress, SiteReport
 from atlas_site.plugin import AtlasPlugin
 from atlas_site.preflight import check_atlas
@@ -35,6 +37,25 @@ def config_file() -> Path:
     )
 
 
+@contextmanager
+def _errors_told_once() -> Iterator[None]:
+    """Raise what went wrong in the plugin as it was; MkDocs would log it and say "Aborted"."""
+    logger = logging.getLogger("mkdocs")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    except (Abort, MkDocsException) as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, (AtlasError, ValueError)):
+            cause = cause.__cause__ or cause.__context__
+        if cause is not None:
+            raise cause from None
+        raise SiteError(f"MkDocs could not render the pages: {error}") from error
+    finally:
+        logger.setLevel(level)
+
+
 def build_site(
     database: Path,
     out: Path,
@@ -55,6 +76,7 @@ def build_site(
     Raises:
         AtlasFileError: The atlas is missing, damaged or of another schema version.
         SiteError: `out` holds something else, or the pages cannot be rendered.
+        ValueError: A layer that the atlas does not have, a limit below 0.
     """
     database, out = Path(database).resolve(), Path(out).resolve()
     check_atlas(database)
@@ -67,10 +89,9 @@ def build_site(
     plugin.config["limit"] = limit
     plugin.progress = progress
     try:
-        config.plugins.on_startup(command="build", dirty=False)
-        build(config)
-    except (Abort, MkDocsException) as error:
-        raise SiteError(str(error)) from error
+        with _errors_told_once():
+            config.plugins.on_startup(command="build", dirty=False)
+            build(config)
     finally:
         config.plugins.on_shutdown()
     assert plugin.report is not None

@@ -43,7 +43,10 @@ def histogram_svg(counts: Sequence[int], quantiles: Mapping[str, float]) -> str:
     last = min(len(counts) - 1, max(filled[-1], HISTOGRAM_BINS_PER_SIGN + 1) + 1)
     shown = counts[first : last + 1]
     top = math.log1p(max(shown))
-    heights = [math.ceil((_HEIGHT - 4) * math.log1p(value) / top) for value in shown]
+    # What is not empty is at least one high.
+    heights = [
+        max(round((_HEIGHT - 4) * math.log1p(value) / top), min(value, 1)) for value in shown
+    ]
     width = len(shown)
     names, values = list(quantiles), np.array(list(quantiles.values()), dtype=np.float64)
     marks = "".join(

@@ -32,7 +32,7 @@ from atlas_site.first_exemplars import FirstExemplars
 from atlas_site.image_page import image_page
 from atlas_site.layer_page import N_LISTED_UNITS, layer_page
 from atlas_site.publish import Publisher
-from atlas_site.shell import FilledPage, Shell, add_policy
+from atlas_site.shell import HEAD, FilledPage, Shell, add_policy
 from atlas_site.unit_page import unit_page
 
 #: Called with the name of a stage, the steps of it that are done and how many it has.
@@ -269,7 +269,7 @@ class _Filler:
             self.publisher.write(address, content)
 
     def _fill_rendered(self, html: str, parts: dict[str, str]) -> str:
-        html = self._mark_all(html)
+        html = self._mark_all(html).replace(HEAD, "")
         for mark, part in parts.items():
             html = html.replace(f"<!-- atlas:{mark} -->", part)
         return add_policy(html) if self.request.with_policy else html

@@ -78,7 +78,9 @@ def number(value: float | None, digits: int = 3) -> str:
     if not 1e-4 <= abs(value) < 1e6:
         shown = f"{value:.{digits - 1}e}"
     else:
-        places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+        # 0.99999 becomes 1 before its places are counted.
+        rounded = float(f"{abs(value):.{digits - 1}e}")
+        places = max(0, digits - 1 - math.floor(math.log10(rounded)))
         shown = f"{value:,.{places}f}"
     return shown.replace("-", "−")
 

@@ -1,0 +1,92 @@
+"""The synthetic atlas's site, built once; a server over a sub-folder of it; a browser."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from atlas_site.build import build_site
+from atlas_site.fill import SiteReport
+
+from atlas_db import queries
+from atlas_db.connection import open_atlas
+from atlas_db.records import AtlasInfo
+
+CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@dataclass(frozen=True)
+class BuiltSite:
+    """A site on the disk and what its build reported."""
+
+    folder: Path
+    report: SiteReport
+
+    def pages(self) -> list[Path]:
+        return sorted(self.folder.rglob("*.html"))
+
+
+@pytest.fixture(scope="session")
+def built_site(synthetic_atlas: Path, tmp_path_factory: pytest.TempPathFactory) -> BuiltSite:
+    """The whole site of the synthetic atlas; tests must not write to it."""
+    folder = tmp_path_factory.mktemp("site") / "host" / "some" / "folder"
+    return BuiltSite(folder, build_site(synthetic_atlas, folder))
+
+
+class _QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Keep the tests' output clean."""
+
+
+@pytest.fixture(scope="session")
+def site_url(built_site: BuiltSite) -> Iterator[str]:
+    """The site as `python -m http.server` serves it, two folders down."""
+    root = built_site.folder.parents[1]
+    handler = functools.partial(_QuietHandler, directory=str(root))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/some/folder"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    if not CHROMIUM.exists():
+        pytest.fail(f"{CHROMIUM} is missing. Install it: apt-get install chromium")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=CHROMIUM_ARGUMENTS
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def atlas_info(synthetic_atlas: Path) -> AtlasInfo:
+    """What the synthetic atlas says of itself."""
+    engine = open_atlas(synthetic_atlas)
+    with engine.connect() as connection:
+        info = queries.atlas_info(connection)
+    engine.dispose()
+    return info
