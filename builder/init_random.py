@@ -5,23 +5,21 @@ captioner.json says so (`is_random`). The tokenizer is a byte-level BPE in GPT-2
 on the sentences of everyday_sentences.txt.
 
 The weights are scaled so that the nonsense varies: token embeddings have unit scale, every matrix
-keeps the scale of its input, the adapter's vectors are as long as embeddings, and only tokens that
-are whole words have large rows in the unembedding, so that captions consist of words.
+keeps the scale of its input, the adapter's vectors are as long as embeddings and differ between
+pictures, and only tokens that are whole words have large rows in the unembedding, so that captions
+consist of words.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
 from timm.models import save_for_hf
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
@@ -37,10 +35,13 @@ from transformers import (
 from atlas_db.errors import CaptionerError
 from builder.adapter import save_adapter
 from builder.captioner_config import CaptionerConfig, Part, write_config
+from builder.encoders import PatchEncoder, TimmEncoder
+from builder.everyday_tokenizer import everyday_words, train_tokenizer
 from builder.loading import quiet
 
-END_OF_TEXT = "<|endoftext|>"
 N_POSITIONS = 256
+IMAGE_PX = 224
+N_NOISE_PICTURES = 16
 #: Embedding rows are padded to a multiple of this, as GPT-J's are, so that some have no token.
 ROWS_MULTIPLE = 64
 #: See _shape_vocabulary.
@@ -159,46 +160,14 @@ def init_random_captioner(
     generator = torch.Generator().manual_seed(seed)
     tokenizer = train_tokenizer()
     _save_language_model(folder / "language_model", family, SIZES[size], tokenizer, generator)
-    _save_encoder(folder / "encoder", SIZES[size], generator)
+    encoder = _save_encoder(folder / "encoder", SIZES[size], generator)
     adapter = nn.Linear(SIZES[size].encoder_width, SIZES[size].d_model)
     _randomise(adapter, generator)
+    _centre(adapter, encoder, generator)
     save_adapter(folder / "adapter.safetensors", adapter)
     config = _config(family, size, seed)
     write_config(folder, config)
     return config
-
-
-def _sentences() -> str:
-    return files("builder").joinpath("everyday_sentences.txt").read_text(encoding="utf-8")
-
-
-def everyday_words() -> set[str]:
-    """Give the words of the embedded sentences, in small letters, of three letters or more."""
-    return {word for word in re.findall("[a-z]+", _sentences().lower()) if len(word) >= 3}
-
-
-def train_tokenizer() -> PreTrainedTokenizerFast:
-    """Train the byte-level BPE; the sentences' words become tokens of their own."""
-    lines = _sentences().splitlines()
-    # Each sentence also with a small first letter, as in the middle of a text.
-    sentences = [form for line in lines for form in (line, line[0].lower() + line[1:])]
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=4096,
-        min_frequency=1,
-        special_tokens=[END_OF_TEXT],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(sentences, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token=END_OF_TEXT,
-        eos_token=END_OF_TEXT,
-        clean_up_tokenization_spaces=False,
-    )
 
 
 def _save_language_model(
@@ -222,7 +191,7 @@ def _save_language_model(
     tokenizer.save_pretrained(folder)
 
 
-def _save_encoder(folder: Path, size: Size, generator: torch.Generator) -> None:
+def _save_encoder(folder: Path, size: Size, generator: torch.Generator) -> PatchEncoder:
     arguments: dict[str, Any] = {
         "embed_dim": size.encoder_width,
         "depth": size.encoder_depth,
@@ -231,6 +200,21 @@ def _save_encoder(folder: Path, size: Size, generator: torch.Generator) -> None:
     encoder = timm.create_model("beit_base_patch16_224", num_classes=0, **arguments)
     _randomise(encoder, generator)
     save_for_hf(encoder, str(folder), model_args=arguments, safe_serialization=True)
+    return TimmEncoder(encoder.eval(), pooling="none")
+
+
+@torch.no_grad()
+def _centre(adapter: nn.Linear, encoder: PatchEncoder, generator: torch.Generator) -> None:
+    """Take away from the adapter's output what it is on average over pictures of smooth noise.
+
+    What all pictures have in common would else outweigh what tells them apart, and most captions
+    would begin with the same word. Summed in float64 and rounded, so that machines agree.
+    """
+    colours = 2 * torch.rand(N_NOISE_PICTURES, 3, 3, 3, generator=generator) - 1
+    pixels = nn.functional.interpolate(colours, size=(IMAGE_PX, IMAGE_PX), mode="bicubic")
+    mean = encoder.double()(pixels.double()).mean(dim=(0, 1))
+    common = adapter.weight.double() @ mean
+    adapter.bias.sub_((common * 2**12).round() / 2**12)
 
 
 @torch.no_grad()
@@ -296,7 +280,7 @@ def _config(family: str, size: str, seed: int) -> CaptionerConfig:
         bos=FAMILIES[family][1],
         max_new_tokens=12,
         dtype="float32",
-        image_px=224,
+        image_px=IMAGE_PX,
         grid=(14, 14),
         pooling="none",
         geometry="squash",

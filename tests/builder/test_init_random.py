@@ -12,13 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from atlas_db.errors import CaptionerError
 from atlas_db.run_format import file_sha256
 from builder.captioner import load_captioner
-from builder.init_random import (
-    END_OF_TEXT,
-    FAMILIES,
-    everyday_words,
-    init_random_captioner,
-    train_tokenizer,
-)
+from builder.everyday_tokenizer import everyday_words
+from builder.init_random import FAMILIES, init_random_captioner
 
 N_IMAGES = 8
 N_NEW_TOKENS = 6
@@ -72,18 +67,6 @@ def test_captioner_json_says_that_it_is_random(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "captioner.json").read_text())
     assert content["is_random"] is True
     assert "random" in content["language_model"]["origin"]
-
-
-def test_tokenizer_is_gpt2_style_and_knows_the_words() -> None:
-    tokenizer = train_tokenizer()
-    assert (
-        tokenizer.decode(tokenizer.encode("A dog, näturlich!\n\t犬")) == "A dog, näturlich!\n\t犬"
-    )
-    assert tokenizer.tokenize(" elephant") == ["Ġelephant"]
-    assert tokenizer.convert_ids_to_tokens(0) == END_OF_TEXT
-    known = set(tokenizer.get_vocab())
-    words = everyday_words()
-    assert sum(f"Ġ{word}" in known for word in words) >= 0.95 * len(words)
 
 
 def test_parts_load_with_transformers_alone(tmp_path: Path) -> None:
