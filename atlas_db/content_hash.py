@@ -116,6 +116,8 @@ def _feed(array: pa.Array, path: str, parts: dict[str, Any]) -> None:
         _feed(array.flatten(), path + "item.", parts)
     elif _is_number(kind):
         values = array.to_numpy(zero_copy_only=False)
+        if pa.types.is_floating(kind):
+            values = values + 0  # DuckDB's compression makes -0.0 into 0.0
         hasher(path + "value").update(np.ascontiguousarray(values).tobytes())
     else:
         lengths = pc.binary_length(array.cast(pa.large_binary())).to_numpy(zero_copy_only=False)

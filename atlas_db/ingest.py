@@ -60,11 +60,11 @@ def ingest(run: Path, database: Path, *, progress: Progress | None = None) -> st
             with _create(partial) as connection:
                 found = _fill(connection, checked, tell)
             publish(partial, database)
-        except (duckdb.ConstraintException, duckdb.DataError) as error:
+        except (duckdb.IntegrityError, duckdb.DataError) as error:
             raise RunError(
                 f"{run} contradicts itself: {error}. Build it again into a new folder."
             ) from error
-        except (duckdb.IOException, duckdb.OutOfMemoryException, OSError) as error:
+        except (duckdb.OperationalError, duckdb.FatalException, OSError) as error:
             raise AtlasFileError(
                 f"{database} could not be written: {error}. The run folder is untouched: make "
                 f"room beside {database.name}, or choose another place, and ingest again."
