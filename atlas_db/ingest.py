@@ -7,7 +7,8 @@ spills to the disk beyond `MEMORY_LIMIT`; nothing goes row by row.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -96,25 +97,37 @@ def _create(partial: Path) -> duckdb.DuckDBPyConnection:
 def _fill(connection: duckdb.DuckDBPyConnection, run: CheckedRun, tell: Progress) -> str:
     statements = [*IMAGE_TABLES, *MERGED_TABLES, *UNIT_TABLES]
     n_steps = len(statements) + 3
-    for made in Base.metadata.tables.values():
-        connection.execute(str(CreateTable(made).compile(dialect=Dialect())))
-    _create_views(connection, run)
+    with _transaction(connection):
+        for made in Base.metadata.tables.values():
+            connection.execute(str(CreateTable(made).compile(dialect=Dialect())))
+        connection.execute(EXEMPLAR_ACTIVATIONS)
+        _create_views(connection, run)
     refuse_contradictions(connection, run)
     _load_blobs(connection, run, tell)
-    _load_python_tables(connection, run)
-    for done, (table, statement) in enumerate(statements):
-        tell("load", done, n_steps)
-        _insert(connection, table, statement, run)
+    with _transaction(connection):
+        _load_python_tables(connection, run)
+        for done, (table, statement) in enumerate(statements):
+            tell("load", done, n_steps)
+            _insert(connection, table, statement, run)
     tell("load", n_steps - 3, n_steps)
-    connection.execute(EXEMPLAR_ACTIVATIONS)
-    for table, column in INDEXES:
-        connection.execute(f"CREATE INDEX {table}_{column} ON {table} ({column})")
+    with _transaction(connection):
+        for table, column in INDEXES:
+            connection.execute(f"CREATE INDEX {table}_{column} ON {table} ({column})")
     tell("load", n_steps - 2, n_steps)
-    found = _name(connection, run)
+    with _transaction(connection):
+        found = _name(connection, run)
     tell("load", n_steps - 1, n_steps)
     connection.execute("CHECKPOINT")
     tell("load", n_steps, n_steps)
     return found
+
+
+@contextmanager
+def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Run statements as one: the disk is waited for once, not after each."""
+    connection.execute("BEGIN")
+    yield
+    connection.execute("COMMIT")
 
 
 def _insert(
