@@ -33,6 +33,8 @@ from builder.geometry import view_of
 THUMBNAIL_PX = 256
 THUMBNAIL_QUALITY = 80
 IMAGES_MODES = ("embed", "link")
+#: A photograph may be this many times as long as it is wide.
+MAX_ASPECT = 50
 #: Images that a worker sends at once.
 _CHUNK = 8
 
@@ -134,7 +136,16 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def model_view(image: Image.Image, config: CaptionerConfig) -> npt.NDArray[np.uint8]:
-    """Resize and cut an RGB photograph to what the model sees: uint8 (image_px, image_px, 3)."""
+    """Resize and cut an RGB photograph to what the model sees: uint8 (image_px, image_px, 3).
+
+    Raises:
+        UnreadableImageError: It is so long and narrow that resizing it would fill the memory.
+    """
+    if max(image.size) > MAX_ASPECT * min(image.size):
+        raise UnreadableImageError(
+            f"the image is {image.width} x {image.height} pixels: longer than {MAX_ASPECT} times "
+            "its short side"
+        )
     view = view_of(*image.size, geometry=config.geometry, view_px=config.image_px)
     resized = image.resize(
         (view.resized_width_px, view.resized_height_px), _RESAMPLING[config.interpolation]
@@ -178,11 +189,12 @@ class _Photographs(Dataset):
         row = self._rows[index]
         try:
             image = read_photograph(self._folder / row["file"], row["width_px"], row["height_px"])
+            pixels = model_view(image, self._config)
         except UnreadableImageError as error:
             return SkippedImage(row["image_id"], row["file"], str(error))
         return _Decoded(
             image_id=row["image_id"],
-            pixels=model_view(image, self._config),
+            pixels=pixels,
             thumbnail=thumbnail(image, self._config) if self._images == "embed" else b"",
         )
 

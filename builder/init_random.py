@@ -266,7 +266,7 @@ def _config(family: str, size: str, seed: int) -> CaptionerConfig:
     def part(source: str) -> Part:
         return Part(
             source=source,
-            licence="CC0-1.0",
+            licence="MIT",
             origin=f"random numbers, neuron-atlas captioner init-random, seed {seed}",
         )
 

@@ -280,6 +280,17 @@ def test_bad_photographs_are_skipped_by_name_and_good_ones_read(
     assert read == list(range(1, 2 * len(BAD_FILES), 2))
 
 
+def test_a_very_narrow_photograph_is_skipped(folder: Path, config: CaptionerConfig) -> None:
+    Image.new("RGB", (5100, 100)).save(folder / SPLIT / "a.png")
+    Image.new("RGB", (5000, 100)).save(folder / SPLIT / "b.png")
+    table = _table({1: "a.png", 2: "b.png"}, {1: (5100, 100), 2: (5000, 100)})
+    crop = dataclasses.replace(config, geometry="crop")
+    (batch,) = iterate_batches(table, folder, crop, batch_size=2, n_workers=0)
+    assert batch.image_ids == (2,)
+    assert [image.image_id for image in batch.skipped] == [1]
+    assert "longer than 50 times its short side" in batch.skipped[0].reason
+
+
 def test_a_photograph_with_broken_exif_is_read(tmp_path: Path) -> None:
     exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\xff\xff\xff\xff\x01"
     _picture().save(tmp_path / "a.jpg", exif=exif)
