@@ -17,6 +17,8 @@ from api.errors import ApiError
 
 _FINGERPRINT_BYTES = 9
 _OFFSET_BYTES = 5
+#: Of a cursor: the base64 of those bytes, without its padding.
+CURSOR_PATTERN = "^[A-Za-z0-9_-]{19}$"
 _PAGING = frozenset({"cursor", "limit", "fields"})
 
 

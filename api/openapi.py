@@ -37,7 +37,7 @@ _ERRORS = {
     "503": "the server has no atlas that it can read at the moment",
 }
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'"
 )
 _BUNDLE = Path(flask_swagger_ui.__file__).parent / "dist"

@@ -8,16 +8,16 @@ never looks like an answer.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from api import schemas
+from api.cursors import CURSOR_PATTERN
 from atlas_db.run_format import N_EXEMPLARS, N_NEIGHBOURS
 
 MAX_LIMIT = 500
 MAX_WORD = 500
-MAX_CURSOR = 200
 INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
 
@@ -43,17 +43,24 @@ Index = Annotated[int, Field(ge=0, le=INT32_MAX), BeforeValidator(_whole_number)
 Flag = Annotated[bool, BeforeValidator(_flag)]
 
 
-def _never_null(schema: dict[str, Any]) -> None:
-    """Leave null out of a parameter's schema: an address has no way to write it."""
-    del schema["default"]
-    for choice in schema.pop("anyOf"):
-        if choice != {"type": "null"}:
-            schema.update(choice)
+def _optional(text: str, *, pattern: str | None = None, **limits: Any) -> Any:
+    """A parameter that may be left out, and is None then.
 
+    Args:
+        text: Its description.
+        pattern: Shown in its schema; what does not fit is refused elsewhere, in better words.
+        limits: Of pydantic's `Field`.
+    """
 
-def _optional(text: str, **limits: Any) -> Any:
-    """A parameter that may be left out, and is None then."""
-    return Field(default=None, description=text, json_schema_extra=_never_null, **limits)
+    def describe(schema: dict[str, Any]) -> None:
+        del schema["default"]
+        for choice in schema.pop("anyOf"):
+            if choice != {"type": "null"}:  # an address has no way to write it
+                schema.update(choice)
+        if pattern is not None:
+            schema["pattern"] = pattern
+
+    return Field(default=None, description=text, json_schema_extra=describe, **limits)
 
 
 def _fields(row: type[BaseModel]) -> Any:
@@ -71,7 +78,7 @@ def _limit(default: int = 50, most: int = MAX_LIMIT) -> Any:
 def _cursor() -> Any:
     return _optional(
         "`next_cursor` of the answer before; only with the query that it was given for",
-        max_length=MAX_CURSOR,
+        pattern=CURSOR_PATTERN,
     )
 
 
@@ -81,11 +88,29 @@ class Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class ListQuery(Parameters):
+    """A query of rows of which some fields may be left out."""
+
+    row: ClassVar[type[BaseModel]]
+
+    @field_validator("fields", check_fields=False)
+    @classmethod
+    def _know_all_fields(cls, text: str) -> str:
+        unknown = set(text.split(",")) - set(cls.row.model_fields)
+        if unknown:
+            raise ValueError(
+                f"there is no field {min(unknown)!r}; there are {', '.join(cls.row.model_fields)}"
+            )
+        return text
+
+
 class NoQuery(Parameters):
     pass
 
 
-class UnitsQuery(Parameters):
+class UnitsQuery(ListQuery):
+    row = schemas.UnitRow
+
     layer: Index | None = _optional("of this layer alone")
     min_images: Index = Field(default=0, description="in the top 100 of that many images at least")
     interpretable: Flag | None = _optional("true: interpretable; false: the others")
@@ -112,7 +137,9 @@ class HeatmapQuery(Parameters):
     size: Whole = Field(default=448, ge=14, le=1024, description="pixels a side")
 
 
-class ConceptsQuery(Parameters):
+class ConceptsQuery(ListQuery):
+    row = schemas.ConceptRow
+
     prefix: str = Field(default="", max_length=MAX_WORD, description="what the concepts begin with")
     fuzzy: Flag = Field(
         default=False, description="true: spelt nearly like `prefix`, nearest first"
@@ -131,7 +158,9 @@ class ConceptQuery(Parameters):
     cursor: str | None = _cursor()
 
 
-class ImagesQuery(Parameters):
+class ImagesQuery(ListQuery):
+    row = schemas.ImageRow
+
     category: str | None = _optional("that show an object of this category", max_length=MAX_WORD)
     limit: Whole = _limit()
     cursor: str | None = _cursor()

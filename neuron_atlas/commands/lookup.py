@@ -36,7 +36,7 @@ def database_option(command: Command) -> Command:
 def json_option(command: Command) -> Command:
     """Add `--json`."""
     return click.option(
-        "--json", "as_text", is_flag=True, help="Print the JSON that the API answers with."
+        "--json", "print_json", is_flag=True, help="Print the JSON that the API answers with."
     )(command)
 
 
@@ -72,7 +72,7 @@ def reading(database: Path) -> Iterator[Connection]:
 )
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Units.")
 @json_option
-def lookup(word: str, *, database: Path, match: str, limit: int, as_text: bool) -> None:
+def lookup(word: str, *, database: Path, match: str, limit: int, print_json: bool) -> None:
     """Find the units that promote WORD.
 
     Case and space around it do not matter.
@@ -87,7 +87,7 @@ def lookup(word: str, *, database: Path, match: str, limit: int, as_text: bool) 
 
     with reading(database) as connection:
         record = concept(connection, word, match=match, limit=limit)
-    click.echo(dumps(record) if as_text else concept_text(record))
+    click.echo(dumps(record) if print_json else concept_text(record))
 
 
 class UnitName(click.ParamType):
@@ -108,7 +108,7 @@ class UnitName(click.ParamType):
 @click.argument("name", type=UnitName(), metavar="UNIT")
 @database_option
 @json_option
-def unit(name: tuple[int, int], *, database: Path, as_text: bool) -> None:
+def unit(name: tuple[int, int], *, database: Path, print_json: bool) -> None:
     """Show all about UNIT: what it says, what it sees, how much to believe it.
 
     \b
@@ -121,14 +121,14 @@ def unit(name: tuple[int, int], *, database: Path, as_text: bool) -> None:
 
     with reading(database) as connection:
         record = queries.unit(connection, *name)
-    click.echo(dumps(record) if as_text else unit_text(record))
+    click.echo(dumps(record) if print_json else unit_text(record))
 
 
 @click.command()
 @click.argument("image_id", type=click.IntRange(0, 2**63 - 1), metavar="ID")
 @database_option
 @json_option
-def image(image_id: int, *, database: Path, as_text: bool) -> None:
+def image(image_id: int, *, database: Path, print_json: bool) -> None:
     """Show image ID: its captions, its target and the units that spoke of it.
 
     \b
@@ -141,7 +141,7 @@ def image(image_id: int, *, database: Path, as_text: bool) -> None:
 
     with reading(database) as connection:
         record = queries.image(connection, image_id)
-    click.echo(dumps(record) if as_text else image_text(record))
+    click.echo(dumps(record) if print_json else image_text(record))
 
 
 @click.command()
@@ -168,6 +168,8 @@ def sql(statement: str, *, database: Path, form: str, limit: int) -> None:
     from atlas_db.queries import select
     from neuron_atlas.commands.row_texts import ROW_FORMATS
 
+    if not statement.strip():
+        raise click.UsageError("the statement is empty.")
     with reading(database) as connection:
         try:
             # One more, to see whether there are more.

@@ -89,7 +89,7 @@ def image_text(record: ImageRecord) -> str:
     parts = [
         f"{_title(f'image {summary.image_id}')}  {visible(summary.file)}  "
         f"{record.width_px} x {record.height_px}",
-        f"The model:  {visible(summary.caption)}",
+        f"The model:  {_marked_caption(record)}",
     ]
     if record.human_captions:
         people = "\n".join(f"  {visible(caption)}" for caption in record.human_captions)
@@ -102,6 +102,19 @@ def image_text(record: ImageRecord) -> str:
         parts.append(f"{about}\n{_unit_table(units[:_TOP_UNITS])}")
     parts.append(f"Licence:  {visible(record.licence_name or 'not stated')}  {record.licence_url}")
     return "\n\n".join(parts)
+
+
+def _marked_caption(record: ImageRecord) -> str:
+    """Show the model's caption with its targets in bold."""
+    caption, text, start = record.summary.caption, "", 0
+    for target in sorted(record.targets, key=lambda one: one.char_start):
+        if target.char_start < start:
+            continue  # a second target on the same word
+        end = target.char_start + len(target.word)
+        word = click.style(visible(caption[target.char_start : end]), bold=True)
+        text += visible(caption[start : target.char_start]) + word
+        start = end
+    return text + visible(caption[start:])
 
 
 def _facts(record: UnitRecord) -> str:

@@ -171,8 +171,8 @@ def test_no_request_fails_or_mixes_atlases_while_others_are_published(
     for reader in readers:
         reader.start()
     for i in range(N_SWAPS):
-        before = seen.total()
         publish(path, two_atlases[(i + 1) % 2])  # type: ignore[operator]
+        before = seen.total()
         while seen.total() < before + 2 * N_READERS and not failures:
             stop.wait(0.005)
     stop.set()

@@ -69,7 +69,11 @@ def test_what_is_not_in_the_atlas_is_404_and_says_what_is(
         ("/api/v1/units?min_images=99999999999999999999", "min_images"),
         ("/api/v1/units?interpretable=yes", "interpretable: wanted true or false"),
         ("/api/v1/units?sort=beauty", "sort"),
-        ("/api/v1/units?fields=uid,beauty", "fields"),
+        (
+            "/api/v1/units?fields=uid,beauty",
+            "fields: there is no field 'beauty'; there are name, uid",
+        ),
+        ("/api/v1/units?fields=", "fields"),
         ("/api/v1/units?limt=5", "limt: there is no such parameter here"),
         ("/api/v1/units?cursor=abc", "cursor"),
         ("/api/v1/atlas?x=1", "x: there is no such"),
