@@ -61,9 +61,10 @@ def ingest(run: Path, database: Path, *, progress: Progress | None = None) -> st
             with _create(partial) as connection:
                 found = _fill(connection, checked, tell)
             publish(partial, database)
-        except (duckdb.IntegrityError, duckdb.DataError) as error:
+        except (duckdb.IntegrityError, duckdb.DataError, duckdb.InvalidInputException) as error:
             raise RunError(
-                f"{run} contradicts itself: {error}. Build it again into a new folder."
+                f"{run} is damaged or contradicts itself: {error}. "
+                "Build it again into a new folder."
             ) from error
         except (duckdb.OperationalError, duckdb.FatalException, OSError) as error:
             raise AtlasFileError(

@@ -73,11 +73,11 @@ def check_run(run: Path) -> Generator[tuple[int, int], None, CheckedRun]:
     """
     manifest = read_manifest(run)
     _check_manifest(run, manifest)
+    for name, sha256 in manifest.get("files", {}).items():
+        _check_hash(run / name, sha256, "Delete it and run the same build again.")
     for folder, schemas in (("dataset", DATASET_SCHEMAS), ("weights", WEIGHTS_SCHEMAS)):
         for name, schema in schemas.items():
             _check_table(run / folder / f"{name}.parquet", schema)
-    for name, sha256 in manifest.get("files", {}).items():
-        _check_hash(run / name, sha256, "Delete it and run the same build again.")
     entries = sorted(manifest["shards"], key=lambda entry: entry["start"])
     n_images = pq.read_metadata(run / "dataset/images.parquet").num_rows
     _check_coverage(run, entries, n_images)

@@ -58,6 +58,8 @@ def rewrite(
     pq.write_table(change(pq.read_table(path)), path, **options)
     listing = path.parent / "shard.json"
     if not listing.exists():
+        name, own = path.relative_to(run).as_posix(), file_sha256(path)
+        edit_manifest(run, lambda manifest: manifest["files"].update({name: own}))
         return
     content = json.loads(listing.read_text(encoding="utf-8"))
     content["files"][path.name] = file_sha256(path)
@@ -273,6 +275,17 @@ CONTRADICTIONS: list[tuple[str, Callable[[pa.Table], pa.Table], str]] = [
     ("targets", drop_last, "top units of targets that do not exist"),
     ("image_units", lambda t: set_value(t, "heatmap", 0, b"x"), "1 heatmaps that are not of one"),
 ]  # fmt: skip
+
+
+def test_a_table_that_cannot_be_read_to_its_end(run: Path, tmp_path: Path) -> None:
+    path = run / "weights/unit_tokens.parquet"
+    data = bytearray(path.read_bytes())
+    data[30:90] = bytes(60)
+    path.write_bytes(data)
+    edit_manifest(run, lambda manifest: manifest.pop("files"))
+    with pytest.raises(RunError, match=r"is damaged.*unit_tokens\.parquet.*new folder"):
+        ingest(run, tmp_path / "a.duckdb")
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize(("table", "change", "message"), CONTRADICTIONS)
