@@ -7,6 +7,7 @@ to its own greatest activation, so two maps' colours do not compare; their numbe
 from __future__ import annotations
 
 import io
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -37,13 +38,25 @@ _STOPS = np.array(
 #: Opacity of the overlay where the map is greatest, and brightness outside of a mask.
 _OVERLAY_OPACITY = 0.85
 _OUTSIDE_BRIGHTNESS = 0.25
+#: Of zlib: higher saves next to nothing and takes twice the time.
+_COMPRESS_LEVEL = 4
 
 
-def colours(strength: npt.NDArray[np.floating]) -> Pixels:
-    """Colour values of 0..1; adds a last axis of 3 (red, green, blue)."""
+_N_COLOURS = 256
+
+
+@cache
+def palette() -> Pixels:
+    """Give the colours of strengths 0, 1/255 ... 1: red, green, blue, shape (256, 3)."""
     places = np.linspace(0.0, 1.0, len(_STOPS))
-    channels = [np.interp(strength, places, _STOPS[:, channel]) for channel in range(3)]
+    wanted = np.linspace(0.0, 1.0, _N_COLOURS)
+    channels = [np.interp(wanted, places, _STOPS[:, channel]) for channel in range(3)]
     return np.stack(channels, axis=-1).round().astype(np.uint8)
+
+
+def levels(strength: npt.NDArray[np.float32]) -> Pixels:
+    """Give the place in the palette of strengths of 0..1, of the same shape."""
+    return (strength * (_N_COLOURS - 1)).round().astype(np.uint8)
 
 
 def strengths(
@@ -78,22 +91,24 @@ def render(
         photograph: What the model saw, in any format that Pillow reads; for all but "heat".
 
     Returns:
-        The bytes of a PNG in 8-bit RGB.
+        The bytes of a PNG: of a palette for "heat", in 8-bit RGB for the others.
 
     Raises:
         ValueError: The style needs a photograph and there is none.
     """
     if style == "heat":
-        return _png(colours(strengths(activations, grid, size_px)))
+        indices = Image.fromarray(levels(strengths(activations, grid, size_px)))
+        indices.putpalette(palette().tobytes())
+        return _png(indices)
     if photograph is None:
         raise ValueError(f"style {style} needs the photograph")
     picture = _pixels(photograph, size_px)
     if style == "mask":
         inside = mask(activations, grid, size_px)
-        return _png(np.where(inside[..., None], picture, picture * _OUTSIDE_BRIGHTNESS))
+        return _png(_image(np.where(inside[..., None], picture, picture * _OUTSIDE_BRIGHTNESS)))
     strength = strengths(activations, grid, size_px)
     opacity = _OVERLAY_OPACITY * strength[..., None]
-    return _png(picture * (1.0 - opacity) + colours(strength) * opacity)
+    return _png(_image(picture + (palette()[levels(strength)] - picture) * opacity))
 
 
 def _pixels(photograph: bytes, size_px: int) -> npt.NDArray[np.float32]:
@@ -102,7 +117,11 @@ def _pixels(photograph: bytes, size_px: int) -> npt.NDArray[np.float32]:
     return np.asarray(resized, dtype=np.float32)
 
 
-def _png(pixels: npt.NDArray[np.generic]) -> bytes:
+def _image(pixels: npt.NDArray[np.float32]) -> Image.Image:
+    return Image.fromarray(pixels.round().astype(np.uint8))
+
+
+def _png(image: Image.Image) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(pixels.round().astype(np.uint8)).save(file, "PNG", compress_level=4)
+    image.save(file, "PNG", compress_level=_COMPRESS_LEVEL)
     return file.getvalue()

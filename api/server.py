@@ -7,6 +7,7 @@ is no HTTP); those answers are made JSON here, so that clients see one shape.
 from __future__ import annotations
 
 import errno
+import logging
 import signal
 import socket
 from collections.abc import Callable
@@ -104,6 +105,8 @@ def run(
         max_request_body_size=_MAX_BODY_BYTES,
     )
     server.channel_class = _Channel
+    # It warns of every request that waits, and one page of pictures makes dozens wait.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, _stop)
     try:
         when_ready()
