@@ -14,8 +14,6 @@ from atlas_db.schema import SCHEMA_VERSION
 
 __all__ = ["Connection", "Engine", "open_atlas"]
 
-__all__ = ["Connection", "Engine", "open_atlas"]
-
 _AGAIN = "Make it again with `neuron-atlas ingest RUN --db {path}`."
 
 
@@ -34,6 +32,7 @@ def open_atlas(path: Path) -> Engine:
         )
     engine = create_engine(
         URL.create("duckdb", database=str(path)),
+        max_overflow=-1,  # a server's threads bound the connections; none must wait for one
         isolation_level="AUTOCOMMIT",  # nothing is written; a wrong statement must not linger
         connect_args={"read_only": True, "config": {"python_enable_replacements": "false"}},
     )
