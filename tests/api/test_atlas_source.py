@@ -56,6 +56,17 @@ def n_layers_read(source: AtlasSource) -> int:
         source.release(lease)
 
 
+def test_more_readers_than_the_pool_keeps(two_atlases: tuple[Path, Path]) -> None:
+    source = AtlasSource(two_atlases[0])
+    lease = source.acquire()
+    connections = [lease.engine.connect() for _ in range(40)]
+    assert {atlas_info(connection).n_layers for connection in connections} == {2}
+    for connection in connections:
+        connection.close()
+    source.release(lease)
+    source.close()
+
+
 def test_it_follows_a_symlink(two_atlases: tuple[Path, Path], tmp_path: Path) -> None:
     link = tmp_path / "atlas.duckdb"
     source = AtlasSource(link)
