@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
-from atlas_db.histogram import bin_edges, bin_index
+from atlas_db.histogram import bin_edges
 from atlas_db.run_format import HISTOGRAM_BINS_PER_SIGN
 from atlas_site.text import count, number
 
 _HEIGHT = 64
+
+_EDGES: list[float] = bin_edges().tolist()
 
 #: Bars are never wider than this.
 _BAR_REM = 2.4
@@ -48,16 +49,14 @@ def histogram_svg(counts: Sequence[int], quantiles: Mapping[str, float]) -> str:
         max(round((_HEIGHT - 4) * math.log1p(value) / top), min(value, 1)) for value in shown
     ]
     width = len(shown)
-    names, values = list(quantiles), np.array(list(quantiles.values()), dtype=np.float64)
     marks = "".join(
-        f'<path class="q" d="M{int(place) - first + 0.5} 0V{_HEIGHT}"><title>{_percentile(name)}: '
-        f"{number(float(value))}</title></path>"
-        for name, value, place in zip(names, values, bin_index(values), strict=True)
+        f'<path class="q" d="M{bisect_right(_EDGES, value) - 1 - first + 0.5} 0V{_HEIGHT}">'
+        f"<title>{_percentile(name)}: {number(value)}</title></path>"
+        for name, value in quantiles.items()
         if math.isfinite(value)
     )
     zero = HISTOGRAM_BINS_PER_SIGN - first
-    edges = bin_edges()
-    low, high = float(edges[first + 1]), float(edges[last])
+    low, high = _EDGES[first + 1], _EDGES[last]
     return (
         f'<svg class="na-histogram" viewBox="0 0 {width} {_HEIGHT}" preserveAspectRatio="none" '
         f'role="img" aria-label="Histogram of {count(sum(counts))} activations">'

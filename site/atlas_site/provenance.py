@@ -76,6 +76,8 @@ def _part(part: object) -> str:
         return prose(str(part or "–"))
     facts = []
     for key, value in part.items():
+        if value is None or value == "":
+            continue
         address = web_address(str(value))
         shown = (
             f'<a href="{address}" rel="noopener">{address}</a>' if address else prose(str(value))

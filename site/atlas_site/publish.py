@@ -32,7 +32,7 @@ class Publisher:
     n_unchanged: int = 0
     n_removed: int = 0
     n_bytes: int = 0
-    _kept: dict[Path, set[str]] = field(default_factory=dict, repr=False)
+    _kept: dict[str, set[str]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if self.out.exists() and not self.out.is_dir():
@@ -53,17 +53,19 @@ class Publisher:
 
     def write(self, address: str, content: bytes) -> None:
         """Put a file in its place unless it is there already with the same content."""
-        path = self.out / address
-        names = self._kept.get(path.parent)
+        folder, _, name = address.rpartition("/")
+        names = self._kept.get(folder)
         if names is None:
-            names = self._kept[path.parent] = set()
-            path.parent.mkdir(parents=True, exist_ok=True)
-        names.add(path.name)
+            names = self._kept[folder] = set()
+            (self.out / folder).mkdir(parents=True, exist_ok=True)
+        names.add(name)
         self.n_bytes += len(content)
+        path = f"{self.out}/{address}"  # a Path for each of many thousand files takes its time
         if _holds(path, content):
             self.n_unchanged += 1
             return
-        path.write_bytes(content)
+        with open(path, "wb") as file:  # noqa: PTH123
+            file.write(content)
         self.n_written += 1
 
     def finish(self) -> None:
@@ -75,7 +77,7 @@ class Publisher:
             path = Path(folder)
             if any(part.startswith(".") for part in path.relative_to(self.out).parts):
                 continue
-            kept = self._kept.get(path, set())
+            kept = self._kept.get(path.relative_to(self.out).as_posix().lstrip("."), set())
             stale = [name for name in names if name not in kept and not name.startswith(".")]
             for name in stale:
                 (path / name).unlink()
@@ -85,8 +87,11 @@ class Publisher:
         self._mark(complete=True)
 
 
-def _holds(path: Path, content: bytes) -> bool:
+def _holds(path: str, content: bytes) -> bool:
     try:
-        return path.stat().st_size == len(content) and path.read_bytes() == content
-    except (FileNotFoundError, NotADirectoryError):
+        if os.stat(path).st_size != len(content):  # noqa: PTH116
+            return False
+        with open(path, "rb") as file:  # noqa: PTH123
+            return file.read() == content
+    except FileNotFoundError:
         return False

@@ -75,6 +75,10 @@ def number(value: float | None, digits: int = 3) -> str:
         return "–"
     if value == 0:
         return "0"
+    if 1e-3 <= abs(value) < 1000:  # nearly always: the fast way
+        shown = f"{value:#.{digits}g}"
+        if "e" not in shown:
+            return shown.rstrip(".").replace("-", "−")
     if not 1e-4 <= abs(value) < 1e6:
         shown = f"{value:.{digits - 1}e}"
     else:
