@@ -309,7 +309,7 @@ def test_a_run_without_images_is_refused(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-INGEST = "import sys; from pathlib import Path; from atlas_db.ingest import ingest; "
+INGEST = "from pathlib import Path; from atlas_db.ingest import ingest; "
 
 
 @pytest.fixture(scope="module")
@@ -343,7 +343,9 @@ except AtlasFileError as error:
 @pytest.fixture
 def writing(larger_run: Path, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that is in the middle of an ingest."""
-    code = INGEST + f"ingest(Path({str(larger_run)!r}), Path({str(tmp_path / 'a.duckdb')!r}))"
+    # A shell that runs the tests in the background has them ignore SIGINT.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); " + INGEST
+    code += f"ingest(Path({str(larger_run)!r}), Path({str(tmp_path / 'a.duckdb')!r}))"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     partial = tmp_path / "a.duckdb.partial"
     deadline = time.monotonic() + 60
