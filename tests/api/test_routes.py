@@ -131,8 +131,8 @@ def test_fields_leave_the_others_out(client: FlaskClient) -> None:
     assert set(get(client, "/images", fields="caption")["rows"][0]) == {"image_id", "caption"}
 
 
-def test_every_unit(client: FlaskClient, connection: Connection) -> None:
-    for layer, unit in itertools.product(range(3), range(32)):
+def test_a_unit_of_each_kind(client: FlaskClient, connection: Connection) -> None:
+    for layer, unit in itertools.product(range(3), range(0, 32, 5)):
         expected = as_json(queries.unit(connection, layer, unit))
         assert get(client, f"/units/{layer}/{unit}") == expected
 
