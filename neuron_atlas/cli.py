@@ -14,7 +14,6 @@ from atlas_db.errors import AtlasError
 from neuron_atlas.commands.build import build
 from neuron_atlas.commands.captioner import captioner
 from neuron_atlas.commands.demo import demo
-
 from neuron_atlas.commands.ingest import ingest
 from neuron_atlas.commands.lookup import image, lookup, sql, unit
 from neuron_atlas.commands.serve import serve
