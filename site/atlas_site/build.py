@@ -63,6 +63,7 @@ def build_site(
     progress: Progress | None = None,
     layers: Sequence[int] | None = None,
     limit: int | None = None,
+    processes: int | None = None,
     site_url: str | None = None,
 ) -> SiteReport:
     """Make the static site of an atlas in `out`, writing only what changed.
@@ -71,6 +72,7 @@ def build_site(
         progress: Called with a stage's name, its steps done and how many there are.
         layers: Layers whose units get pages; all by default.
         limit: Units that get pages, counted from the first; all by default.
+        processes: To fill unit pages in; by default one, or one for each core of a big atlas.
         site_url: Where the site will be published, for canonical addresses and the sitemap.
 
     Raises:
@@ -87,6 +89,7 @@ def build_site(
     plugin.config["database"] = str(database)
     plugin.config["layers"] = None if layers is None else list(layers)
     plugin.config["limit"] = limit
+    plugin.config["processes"] = processes
     plugin.progress = progress
     try:
         with _errors_told_once():

@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from atlas_db import queries
 from atlas_db.connection import Connection, open_atlas
-from atlas_db.records import AtlasInfo, ConceptSummary, ImageSummary, LayerRecord
-from atlas_site import front_page, list_pages, provenance
+from atlas_db.records import AtlasInfo, Page
+from atlas_site import list_pages
 from atlas_site.addresses import (
     CONCEPTS_PAGE,
     IMAGES_PAGE,
@@ -27,21 +28,23 @@ from atlas_site.addresses import (
 )
 from atlas_site.concept_page import concept_page
 from atlas_site.context import ConceptLink, Scope, Site
+from atlas_site.fill_units import UnitWork, fill_units
 from atlas_site.find_index import find_files
 from atlas_site.first_exemplars import FirstExemplars
+from atlas_site.hand_written import Everything, fill_hand_written, make_parts, mark_all
 from atlas_site.image_page import image_page
 from atlas_site.layer_page import N_LISTED_UNITS, layer_page
 from atlas_site.publish import Publisher
-from atlas_site.shell import HEAD, FilledPage, Shell, add_policy
-from atlas_site.unit_page import unit_page
+from atlas_site.shell import FilledPage, Shell
 
 #: Called with the name of a stage, the steps of it that are done and how many it has.
 Progress = Callable[[str, int, int], None]
 
-_N_EXAMPLES = 13  # one of them in large
+Row = TypeVar("Row")
+
+#: Units among which "random" chooses, and rows of a list read at once.
 _N_NOTABLE = 400
-_N_OFTEN = 60
-_BATCH = 1000
+_PART = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class FillRequest:
     database: Path
     layers: Sequence[int] | None = None
     limit: int | None = None
+    processes: int | None = None
     site_url: str = ""
     with_policy: bool = True  # off where a development server adds scripts of its own
     progress: Progress | None = None
@@ -95,22 +99,24 @@ def fill_site(rendered: Path, out: Path, request: FillRequest) -> SiteReport:
     Raises:
         AtlasFileError: The atlas is missing, damaged or of another schema version.
         SiteError: `out` holds something that is no site of ours.
+        ValueError: A layer that the atlas does not have, a limit below 0.
     """
     start = time.monotonic()
     engine = open_atlas(request.database)
     try:
         with engine.connect() as connection, tempfile.TemporaryDirectory() as scratch:
-            filler = _Filler(connection, rendered, Publisher(out), request, Path(scratch))
-            filler.fill()
+            scope = _scope(queries.atlas_info(connection), request)
+            published = Publisher(out)
+            filler = _Filler(connection, published, request, scope, scratch=Path(scratch))
+            filler.fill(rendered)
     finally:
         engine.dispose()
-    site, published = filler.site, filler.publisher
     return SiteReport(
         out=out,
-        n_units=filler.scope.n_units(),
-        n_images=site.info.n_images,
-        n_concepts=len(site.concepts),
-        n_layers=len(site.layers),
+        n_units=scope.n_units(),
+        n_images=len(filler.everything.images),
+        n_concepts=len(filler.everything.concepts),
+        n_layers=len(scope.chosen_layers()),
         n_written=published.n_written,
         n_unchanged=published.n_unchanged,
         n_removed=published.n_removed,
@@ -119,192 +125,170 @@ def fill_site(rendered: Path, out: Path, request: FillRequest) -> SiteReport:
     )
 
 
+def _scope(info: AtlasInfo, request: FillRequest) -> Scope:
+    layers = None if request.layers is None else frozenset(request.layers)
+    return Scope(info.n_layers, info.units_per_layer, layers, request.limit)
+
+
+def _all(read: Callable[..., Page[Row]], connection: Connection) -> list[Row]:
+    """Read a whole list, part by part."""
+    rows: list[Row] = []
+    offset: int | None = 0
+    while offset is not None:
+        page = read(connection, limit=_PART, offset=offset)
+        rows.extend(page.rows)
+        offset = page.next_offset
+    return rows
+
+
+def _cut(rows: Sequence[Row], size: int) -> list[Sequence[Row]]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
 class _Filler:
     """One walk through an atlas."""
 
     def __init__(
         self,
         connection: Connection,
-        rendered: Path,
         publisher: Publisher,
         request: FillRequest,
+        scope: Scope,
+        *,
         scratch: Path,
     ) -> None:
         self.connection = connection
-        self.rendered = rendered
         self.publisher = publisher
         self.request = request
-        self.info: AtlasInfo = queries.atlas_info(connection)
-        self.layers: tuple[LayerRecord, ...] = queries.layers(connection)
-        self.concepts = self._all_concepts()
-        self.images = self._all_images()
-        chosen = None if request.layers is None else frozenset(request.layers)
-        self.scope = Scope(self.info.n_layers, self.info.units_per_layer, chosen, request.limit)
+        self.scope = scope
+        self.everything = Everything(
+            queries.layers(connection),
+            _all(queries.concepts, connection),
+            _all(queries.images, connection),
+        )
         self.site = Site(
-            info=self.info,
-            built=self.scope.merged(),
-            layers=frozenset(self.scope.chosen_layers()),
+            info=queries.atlas_info(connection),
+            built=scope.merged(),
+            layers=frozenset(scope.chosen_layers()),
             concepts={
                 concept.concept: ConceptLink(concept.slug, concept.n_units)
-                for concept in self.concepts
+                for concept in self.everything.concepts
             },
             pictures=self._write_pictures(),
         )
-        self.shell = self._read_shell()
-        self.exemplars = FirstExemplars(scratch / "exemplars", self.info.n_units, self.info.n_patch)
-        self.n_images = np.zeros(self.info.n_units, np.int64)
+        info = self.site.info
+        self.n_images = np.zeros(info.n_units, np.int64)
+        self.exemplars_path = scratch / "exemplars"
+        self.exemplars = FirstExemplars(self.exemplars_path, info.n_units, info.n_patch)
 
-    def fill(self) -> None:
-        """Make every file."""
+    def fill(self, rendered: Path) -> None:
+        """Make every file of the site."""
+        html = mark_all((rendered / SHELL_PAGE).read_text(encoding="utf-8"), self.site.info)
+        self.shell = Shell(html, self.request.site_url, self.request.with_policy)
         self._write_units()
         self._write_images()
         self._write_concepts()
         self._write_layers()
         self._write_lists()
-        self._write_rendered()
+        self._write_rendered(rendered)
         self._write_find_index()
         self.publisher.finish()
-
-    def _all_concepts(self) -> list[ConceptSummary]:
-        found: list[ConceptSummary] = []
-        offset: int | None = 0
-        while offset is not None:
-            page = queries.concepts(self.connection, limit=_BATCH, offset=offset)
-            found.extend(page.rows)
-            offset = page.next_offset
-        return found
-
-    def _all_images(self) -> list[ImageSummary]:
-        found: list[ImageSummary] = []
-        offset: int | None = 0
-        while offset is not None:
-            page = queries.images(self.connection, limit=_BATCH, offset=offset)
-            found.extend(page.rows)
-            offset = page.next_offset
-        return found
-
-    def _write_pictures(self) -> frozenset[int]:
-        pictures = set()
-        for done, image in enumerate(self.images):
-            thumbnail = queries.thumbnail(self.connection, image.image_id)
-            if thumbnail is not None:
-                self.publisher.write(thumbnail_address(image.image_id), thumbnail)
-                pictures.add(image.image_id)
-            self.request.tell("pictures", done + 1, len(self.images))
-        return frozenset(pictures)
-
-    def _read_shell(self) -> Shell:
-        html = (self.rendered / SHELL_PAGE).read_text(encoding="utf-8")
-        return Shell(self._mark_all(html), self.request.site_url, self.request.with_policy)
-
-    def _mark_all(self, html: str) -> str:
-        """Fill the marks that say the same on every page."""
-        html = html.replace("<!--atlas:banner-->", provenance.banner(self.info))
-        return html.replace("<!--atlas:provenance-->", provenance.provenance_line(self.info))
 
     def _write(self, page: FilledPage) -> None:
         self.publisher.write(page.address, self.shell.render(page))
 
+    def _write_pictures(self) -> frozenset[int]:
+        """Write each image's thumbnail and say which have one."""
+        pictures, images = set(), self.everything.images
+        for done, image in enumerate(images, 1):
+            thumbnail = queries.thumbnail(self.connection, image.image_id)
+            if thumbnail is not None:
+                self.publisher.write(thumbnail_address(image.image_id), thumbnail)
+                pictures.add(image.image_id)
+            self.request.tell("pictures", done, len(images))
+        return frozenset(pictures)
+
     def _write_units(self) -> None:
         done, total = 0, self.scope.n_units()
-        for first, stop in self.scope.ranges():
-            for record in queries.unit_records(self.connection, first, stop):
-                uid = record.summary.uid
-                self._write(unit_page(self.site, record))
-                self.exemplars.keep(uid, record.exemplars)
-                self.n_images[uid] = record.summary.n_images
-                done += 1
-                if done % 100 == 0 or done == total:
-                    self.request.tell("units", done, total)
+
+        def tell(n_units: int) -> None:
+            nonlocal done
+            done += n_units
+            if n_units > 1 or done % 100 == 0 or done == total:
+                self.request.tell("units", done, total)
+
+        work = UnitWork(
+            database=self.request.database,
+            out=self.publisher.out,
+            exemplars=self.exemplars_path,
+            site=self.site,
+            shell=self.shell,
+        )
+        ranges = list(self.scope.ranges())
+        for filled in fill_units(work, ranges, processes=self.request.processes, tell=tell):
+            self.publisher.absorb(filled.writer)
+            self.n_images[filled.first : filled.first + len(filled.n_images)] = filled.n_images
 
     def _write_images(self) -> None:
         for done, record in enumerate(queries.image_records(self.connection), 1):
             self._write(image_page(self.site, record))
-            self.request.tell("images", done, len(self.images))
+            self.request.tell("images", done, len(self.everything.images))
 
     def _write_concepts(self) -> None:
         for done, record in enumerate(queries.concept_records(self.connection), 1):
             self._write(concept_page(self.site, record, self.exemplars.of))
-            self.request.tell("concepts", done, len(self.concepts))
+            self.request.tell("concepts", done, len(self.everything.concepts))
 
     def _write_layers(self) -> None:
-        size = self.info.units_per_layer
-        for record in self.layers:
-            if record.layer not in self.site.layers:
-                continue
+        built = [layer for layer in self.everything.layers if layer.layer in self.site.layers]
+        size = self.site.info.units_per_layer
+        for done, record in enumerate(built, 1):
             units = queries.units(
                 self.connection, layer=record.layer, sort="images", limit=N_LISTED_UNITS
             )
             first = record.layer * size
             n_images = self.n_images[first : first + size]
             self._write(layer_page(self.site, record, units.rows, n_images))
-            self.request.tell("layers", record.layer + 1, len(self.layers))
+            self.request.tell("layers", done, len(built))
 
     def _write_lists(self) -> None:
-        for number, images in enumerate(self._cut(self.images, list_pages.N_LISTED_IMAGES), 1):
-            if number > 1:
-                content = list_pages.image_list(self.site, images, number)
-                self._write(list_pages.list_page(IMAGES_PAGE, number, "Images", content))
-        for number, concepts in enumerate(
-            self._cut(self.concepts, list_pages.N_LISTED_CONCEPTS), 1
-        ):
-            if number > 1:
-                content = list_pages.concept_list(self.site, concepts, number)
-                self._write(list_pages.list_page(CONCEPTS_PAGE, number, "Concepts", content))
+        """Write the lists' parts after the first, which is on a hand-written page."""
+        site, everything = self.site, self.everything
+        images = _cut(everything.images, list_pages.N_LISTED_IMAGES)
+        for number, image_part in enumerate(images[1:], 2):
+            content = list_pages.image_list(site, image_part, number)
+            self._write(list_pages.list_page(IMAGES_PAGE, number, "Images", content))
+        concepts = _cut(everything.concepts, list_pages.N_LISTED_CONCEPTS)
+        for number, concept_part in enumerate(concepts[1:], 2):
+            content = list_pages.concept_list(site, concept_part, number)
+            self._write(list_pages.list_page(CONCEPTS_PAGE, number, "Concepts", content))
 
-    @staticmethod
-    def _cut(rows: list, size: int) -> list:
-        return [rows[start : start + size] for start in range(0, len(rows), size)]
-
-    def _write_rendered(self) -> None:
-        """Publish MkDocs's own files, the atlas's parts of hand-written pages filled in."""
-        parts = self._parts()
-        for path in sorted(self.rendered.rglob("*")):
-            address = path.relative_to(self.rendered).as_posix()
+    def _write_rendered(self, rendered: Path) -> None:
+        """Publish MkDocs's own files, the marks of its pages filled."""
+        parts = make_parts(self.connection, self.site, self.everything)
+        for path in sorted(rendered.rglob("*")):
+            address = path.relative_to(rendered).as_posix()
             if path.is_dir() or address == SHELL_PAGE:
                 continue
             content = path.read_bytes()
             if path.suffix == ".html":
-                content = self._fill_rendered(content.decode("utf-8"), parts).encode("utf-8")
+                html = fill_hand_written(
+                    content.decode("utf-8"),
+                    parts,
+                    self.site.info,
+                    with_policy=self.request.with_policy,
+                )
+                content = html.encode("utf-8")
             self.publisher.write(address, content)
 
-    def _fill_rendered(self, html: str, parts: dict[str, str]) -> str:
-        html = self._mark_all(html).replace(HEAD, "")
-        for mark, part in parts.items():
-            html = html.replace(f"<!-- atlas:{mark} -->", part)
-        return add_policy(html) if self.request.with_policy else html
-
-    def _parts(self) -> dict[str, str]:
-        site, info = self.site, self.info
-        examples = queries.examples(self.connection, limit=_N_NOTABLE)
-        self.notable = [unit.uid for unit in examples if site.has_unit(unit.uid)]
-        shown = [
-            queries.unit(self.connection, unit.layer, unit.unit) for unit in examples[:_N_EXAMPLES]
-        ]
-        n_always_on = queries.units(self.connection, always_on=True, limit=1).total
-        often = sorted(self.concepts, key=lambda concept: (-concept.n_units, concept.concept))
-        return {
-            "counts": front_page.counts(info, self.layers),
-            "featured": front_page.featured(site, shown[0] if shown else None),
-            "examples": front_page.examples(site, shown[1:]),
-            "often": front_page.often(often[:_N_OFTEN]),
-            "findings": front_page.findings(site, self.layers, n_always_on),
-            "queries": front_page.ready_queries(),
-            "provenance": provenance.provenance_table(info),
-            "layers": list_pages.layer_table(site, self.layers),
-            "images": list_pages.image_list(site, self.images[: list_pages.N_LISTED_IMAGES], 1),
-            "concepts": list_pages.concept_list(
-                site, self.concepts[: list_pages.N_LISTED_CONCEPTS], 1
-            ),
-        }
-
     def _write_find_index(self) -> None:
+        notable = queries.examples(self.connection, limit=_N_NOTABLE)
         files = find_files(
-            self.info,
-            self.concepts,
-            self.images,
+            self.site.info,
+            self.everything.concepts,
+            self.everything.images,
             layers=self.scope.chosen_layers(),
-            notable=self.notable,
+            notable=[unit.uid for unit in notable if self.site.has_unit(unit.uid)],
         )
         for file in files:
             self.publisher.write(file.address, file.content)

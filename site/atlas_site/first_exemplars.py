@@ -1,14 +1,15 @@
 """The first exemplars of every unit, kept on the disk while the site is built.
 
 Unit pages are filled first, in the order of the atlas's file; concept pages then show the exemplars
-of units in any order. A memory-mapped file keeps that within constant memory and away from hundreds
-of thousands of look-ups.
+of units in any order. A memory-mapped file keeps that within constant memory, away from hundreds
+of thousands of look-ups, and lets worker processes write it together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,13 +28,16 @@ class FirstExemplars:
         path: The file to keep them in; made sparse, so units that are left out cost nothing.
         n_units: Units of the atlas.
         n_patch: Values of a heatmap.
+        mode: "w+" makes the file, "r+" opens it.
     """
 
-    def __init__(self, path: Path, n_units: int, n_patch: int) -> None:
+    def __init__(
+        self, path: Path, n_units: int, n_patch: int, mode: Literal["w+", "r+"] = "w+"
+    ) -> None:
         kind = np.dtype(
             [("n", "u1"), ("image_id", "i8", (N_FIRST,)), ("maps", "u1", (N_FIRST, n_patch))]
         )
-        self._rows = np.memmap(path, kind, "w+", shape=(n_units,))
+        self._rows = np.memmap(path, kind, mode, shape=(n_units,))
 
     def keep(self, uid: int, exemplars: Sequence[ExemplarRecord]) -> None:
         """Remember a unit's first exemplars."""

@@ -120,7 +120,7 @@ def hint(base: str, anchor: str, words: str) -> str:
 
 
 def code_block(code: str, label: str) -> str:
-    """Show text to be copied; Material adds the button."""
+    """Show text to be copied; `main.js` adds the button."""
     return (
         f'<p class="na-label">{label}</p>'
         f'<div class="highlight"><pre><code>{escape(code)}</code></pre></div>'
@@ -155,7 +155,8 @@ UNIT_HEAD = (
     "<thead><tr><th>unit</th><th>promotes</th>"
     '<th title="Images in whose top 100 it is">images</th>'
     '<th title="Its greatest attribution to a target word, in logits">best attribution</th>'
-    '<th title="Its greatest activation at any patch">max activation</th><th></th></tr></thead>'
+    '<th title="Its greatest activation at any patch">max activation</th>'
+    "<th>marks</th></tr></thead>"
 )
 
 

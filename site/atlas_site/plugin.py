@@ -30,6 +30,7 @@ class AtlasPluginConfig(Config):
     database = config_options.Type(str, default="atlas.duckdb")
     layers = config_options.Optional(config_options.ListOfItems(config_options.Type(int)))
     limit = config_options.Optional(config_options.Type(int))
+    processes = config_options.Optional(config_options.Type(int))
 
 
 class AtlasPlugin(BasePlugin[AtlasPluginConfig]):
@@ -68,6 +69,7 @@ class AtlasPlugin(BasePlugin[AtlasPluginConfig]):
             database=self._database(config),
             layers=self.config.layers,
             limit=self.config.limit,
+            processes=self.config.processes,
             site_url=config.site_url or "",
             with_policy=not self._serving,
             progress=self.progress,

@@ -12,9 +12,10 @@ def banner(info: AtlasInfo, base: str = "") -> str:
     if not info.is_random:
         return ""
     return (
-        '<aside class="na-banner" role="note"><strong>Random weights: nothing here means anything.'
-        "</strong> The captioner of this atlas was never trained. It shows that the line works, "
-        f'and what no effect looks like. <a href="{base}{ABOUT_PAGE}">About this atlas</a></aside>'
+        '<aside class="na-banner" aria-label="Warning"><strong>Random weights: nothing here '
+        "means anything.</strong> The captioner of this atlas was never trained. It shows that "
+        "the line works, and what no effect looks like. "
+        f'<a href="{base}{ABOUT_PAGE}">About this atlas</a></aside>'
     )
 
 

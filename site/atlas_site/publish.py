@@ -17,22 +17,54 @@ MARKER = ".neuron-atlas-site.json"
 
 
 @dataclass
-class Publisher:
-    """Write a site's files into a folder and count what happened to them.
+class Writer:
+    """Write files into a folder, unless they are there already, and count what happened.
 
     Args:
         out: The folder; made if missing.
-
-    Raises:
-        SiteError: `out` is a file, or holds something that is no site of ours.
     """
 
     out: Path
     n_written: int = 0
     n_unchanged: int = 0
-    n_removed: int = 0
     n_bytes: int = 0
-    _kept: dict[str, set[str]] = field(default_factory=dict, repr=False)
+    kept: dict[str, set[str]] = field(default_factory=dict, repr=False)  # names by folder
+
+    def write(self, address: str, content: bytes) -> None:
+        """Put a file in its place unless it is there already with the same content."""
+        folder, _, name = address.rpartition("/")
+        names = self.kept.get(folder)
+        if names is None:
+            names = self.kept[folder] = set()
+            (self.out / folder).mkdir(parents=True, exist_ok=True)
+        names.add(name)
+        self.n_bytes += len(content)
+        path = f"{self.out}/{address}"  # a Path for each of many thousand files takes its time
+        if _holds(path, content):
+            self.n_unchanged += 1
+            return
+        with open(path, "wb") as file:  # noqa: PTH123
+            file.write(content)
+        self.n_written += 1
+
+    def absorb(self, other: Writer) -> None:
+        """Take over what another process wrote into the same folder."""
+        self.n_written += other.n_written
+        self.n_unchanged += other.n_unchanged
+        self.n_bytes += other.n_bytes
+        for folder, names in other.kept.items():
+            self.kept.setdefault(folder, set()).update(names)
+
+
+@dataclass
+class Publisher(Writer):
+    """The writer of a whole site: it also removes what the site no longer has.
+
+    Raises:
+        SiteError: `out` is a file, or holds something that is no site of ours.
+    """
+
+    n_removed: int = 0
 
     def __post_init__(self) -> None:
         if self.out.exists() and not self.out.is_dir():
@@ -51,23 +83,6 @@ class Publisher:
         content = {"made_by": "neuron-atlas", "complete": complete}
         (self.out / MARKER).write_text(json.dumps(content) + "\n", encoding="utf-8")
 
-    def write(self, address: str, content: bytes) -> None:
-        """Put a file in its place unless it is there already with the same content."""
-        folder, _, name = address.rpartition("/")
-        names = self._kept.get(folder)
-        if names is None:
-            names = self._kept[folder] = set()
-            (self.out / folder).mkdir(parents=True, exist_ok=True)
-        names.add(name)
-        self.n_bytes += len(content)
-        path = f"{self.out}/{address}"  # a Path for each of many thousand files takes its time
-        if _holds(path, content):
-            self.n_unchanged += 1
-            return
-        with open(path, "wb") as file:  # noqa: PTH123
-            file.write(content)
-        self.n_written += 1
-
     def finish(self) -> None:
         """Remove what this build did not make and mark the site as whole.
 
@@ -75,9 +90,10 @@ class Publisher:
         """
         for folder, folders, names in os.walk(self.out, topdown=False):
             path = Path(folder)
-            if any(part.startswith(".") for part in path.relative_to(self.out).parts):
+            parts = path.relative_to(self.out).parts
+            if any(part.startswith(".") for part in parts):
                 continue
-            kept = self._kept.get(path.relative_to(self.out).as_posix().lstrip("."), set())
+            kept = self.kept.get("/".join(parts), set())
             stale = [name for name in names if name not in kept and not name.startswith(".")]
             for name in stale:
                 (path / name).unlink()

@@ -203,6 +203,17 @@ def test_keys_lead_to_neighbours_and_a_unit_of_note(open_page: OpenPage) -> None
     page.wait_for_url(re.compile(r"/u/\d+/\d+\.html$"))
 
 
+def test_code_and_permalink_are_copied(open_page: OpenPage) -> None:
+    page = open_page("u/1/4.html", permissions=["clipboard-read", "clipboard-write"])
+    read = "navigator.clipboard.readText()"
+    sql = page.locator(".na-yourself pre", has_text="SELECT")
+    sql.get_by_role("button", name="Copy").click()
+    assert page.evaluate(read) == sql.locator("code").text_content()
+    page.get_by_role("button", name="Copy link to this page").click()
+    page.get_by_role("button", name="Copied").wait_for()
+    assert page.evaluate(read) == page.url
+
+
 # --- Heatmaps ---
 
 

@@ -6,8 +6,11 @@ import base64
 import hashlib
 import os
 import re
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -249,9 +252,16 @@ def test_a_part_of_an_atlas(synthetic_atlas: Path, tmp_path: Path) -> None:
     assert "shell" not in sitemap
 
 
+def test_worker_processes_make_the_same_pages(built_site, synthetic_atlas: Path) -> None:
+    report = build_site(synthetic_atlas, built_site.folder, processes=2)
+    assert (report.n_written, report.n_removed) == (0, 0)
+    assert report.n_unchanged == built_site.report.n_written
+
+
 def test_unknown_layers_are_refused(synthetic_atlas: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"layers must be in 0\.\.2, got 7"):
         build_site(synthetic_atlas, tmp_path / "out", layers=[7])
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_missing_atlas_says_how_to_make_one(tmp_path: Path) -> None:
@@ -312,3 +322,37 @@ def test_mkdocs_build_without_an_atlas_says_what_to_do(tmp_path: Path) -> None:
     assert "There is no atlas at" in done.stderr
     assert "neuron-atlas build" in done.stderr
     assert not (tmp_path / "public").exists()
+
+
+def test_mkdocs_serve_shows_units(synthetic_atlas: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "mkdocs", "serve", "--dev-addr", f"127.0.0.1:{port}"],
+            cwd=ROOT,
+            env={**os.environ, "NEURON_ATLAS_DB": str(synthetic_atlas)},
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            page = _fetch_patiently(f"http://127.0.0.1:{port}/u/1/4.html", server)
+        finally:
+            server.terminate()
+            server.wait(timeout=30)
+    assert "L1.U4" in page
+    # The development server adds a script of its own, which a policy would forbid.
+    assert "Content-Security-Policy" not in page
+
+
+def _fetch_patiently(address: str, server: subprocess.Popen[bytes]) -> str:
+    """Ask until the server answers or ends."""
+    for _ in range(240):
+        assert server.poll() is None, "mkdocs serve ended"
+        try:
+            with urllib.request.urlopen(address, timeout=5) as answer:
+                return answer.read().decode("utf-8")
+        except OSError:
+            time.sleep(0.25)
+    raise AssertionError(f"{address} did not answer in a minute")

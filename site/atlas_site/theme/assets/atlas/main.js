@@ -28,18 +28,36 @@ document.addEventListener("keydown", (event) => {
   openRandomUnit();
 });
 
+/** Copy a text and say so on the button for a moment; without a clipboard say what to do. */
+async function copy(text, button, otherwise) {
+  let words = "Copied";
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    words = otherwise;
+  }
+  const before = button.textContent;
+  button.textContent = words;
+  button.classList.remove("na-icon");
+  setTimeout(() => {
+    button.textContent = before;
+    button.classList.toggle("na-icon", !before);
+  }, 1600);
+}
+
 for (const button of document.querySelectorAll("[data-permalink]")) {
-  const words = button.textContent;
-  button.addEventListener("click", async () => {
+  button.addEventListener("click", () => {
     const link = document.querySelector("link[rel=canonical]");
-    try {
-      await navigator.clipboard.writeText(link ? link.href : location.href.split("#")[0]);
-      button.textContent = "Copied";
-    } catch {
-      button.textContent = "Copy it from the address bar";
-    }
-    setTimeout(() => (button.textContent = words), 2000);
+    copy(link ? link.href : location.href.split("#")[0], button, "Copy it from the address bar");
   });
+}
+
+for (const code of document.querySelectorAll(".md-typeset pre > code")) {
+  const button = document.createElement("button");
+  Object.assign(button, { type: "button", className: "na-copy na-icon", title: "Copy" });
+  button.setAttribute("aria-label", "Copy");
+  button.addEventListener("click", () => copy(code.textContent.trimEnd(), button, "Select and copy"));
+  code.parentElement.append(button);
 }
 
 // The map of a layer: point at a cell, or move with the arrow keys, and open its unit.

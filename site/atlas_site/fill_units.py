@@ -1,0 +1,141 @@
+"""The pages of all units, in one process or in many.
+
+A range of units is filled from a few queries a thousand and written at once; nothing of it is kept
+but what `FilledUnits` says. Worker processes are spawned, since DuckDB does not survive a fork.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from atlas_db import queries
+from atlas_db.connection import Connection, open_atlas
+from atlas_site.context import Site
+from atlas_site.first_exemplars import FirstExemplars
+from atlas_site.publish import Writer
+from atlas_site.shell import Shell
+from atlas_site.unit_page import unit_page
+
+#: Units that one task fills, and from how many on more than one process is worth its start.
+TASK_UNITS = 2000
+MANY_UNITS = 20_000
+
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class UnitWork:
+    """What a process needs to fill pages of units."""
+
+    database: Path
+    out: Path
+    exemplars: Path  # a file that `FirstExemplars` made
+    site: Site
+    shell: Shell
+
+
+@dataclass(frozen=True, slots=True)
+class FilledUnits:
+    """What is left of a range that was filled: who wrote it, and n_images of each unit."""
+
+    first: int
+    writer: Writer
+    n_images: npt.NDArray[np.int64]
+
+
+def fill_units(
+    work: UnitWork,
+    ranges: Sequence[Range],
+    *,
+    processes: int | None = None,
+    tell: Callable[[int], None] = lambda n_units: None,
+) -> Iterator[FilledUnits]:
+    """Fill and write the pages of units, range by range.
+
+    Args:
+        ranges: (first, stop) uids.
+        processes: None chooses: one for a small atlas, one for each core otherwise.
+        tell: Called with how many units more are done.
+    """
+    tasks = [
+        (start, min(start + TASK_UNITS, stop))
+        for first, stop in ranges
+        for start in range(first, stop, TASK_UNITS)
+    ]
+    n_units = sum(stop - first for first, stop in ranges)
+    if processes is None:
+        processes = 1 if n_units < MANY_UNITS else os.cpu_count() or 1
+    if processes < 1:
+        raise ValueError(f"processes must be >= 1, got {processes}")
+    if processes == 1:
+        yield from _in_this_process(work, tasks, tell)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, _start_worker, (work,)) as pool:
+        for filled in pool.map(_fill_in_worker, tasks):
+            tell(len(filled.n_images))
+            yield filled
+
+
+def _in_this_process(
+    work: UnitWork, tasks: Sequence[Range], tell: Callable[[int], None]
+) -> Iterator[FilledUnits]:
+    engine = open_atlas(work.database)
+    try:
+        with engine.connect() as connection:
+            exemplars = _open_exemplars(work)
+            for task in tasks:
+                yield _fill(connection, work, exemplars, task, tell)
+    finally:
+        engine.dispose()
+
+
+def _open_exemplars(work: UnitWork) -> FirstExemplars:
+    info = work.site.info
+    return FirstExemplars(work.exemplars, info.n_units, info.n_patch, "r+")
+
+
+def _fill(
+    connection: Connection,
+    work: UnitWork,
+    exemplars: FirstExemplars,
+    task: Range,
+    tell: Callable[[int], None],
+) -> FilledUnits:
+    first, stop = task
+    writer = Writer(work.out)
+    n_images = np.zeros(stop - first, np.int64)
+    for record in queries.unit_records(connection, first, stop):
+        page = unit_page(work.site, record)
+        writer.write(page.address, work.shell.render(page))
+        uid = record.summary.uid
+        exemplars.keep(uid, record.exemplars)
+        n_images[uid - first] = record.summary.n_images
+        tell(1)
+    return FilledUnits(first, writer, n_images)
+
+
+class _Worker:
+    """What a worker process opens once."""
+
+    work: UnitWork
+    connection: Connection
+    exemplars: FirstExemplars
+
+
+def _start_worker(work: UnitWork) -> None:
+    _Worker.work = work
+    _Worker.connection = open_atlas(work.database).connect()
+    _Worker.exemplars = _open_exemplars(work)
+
+
+def _fill_in_worker(task: Range) -> FilledUnits:
+    return _fill(_Worker.connection, _Worker.work, _Worker.exemplars, task, lambda n_units: None)
