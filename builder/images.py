@@ -176,7 +176,7 @@ def normalise(pixels: npt.NDArray[np.uint8], config: CaptionerConfig) -> Tensor:
 class _Photographs(Dataset):
     """Rows of the images table, decoded or skipped."""
 
-    def __init__(self, rows: list[dict], folder: Path, config: CaptionerConfig, images: str):
+    def __init__(self, rows: pa.Table, folder: Path, config: CaptionerConfig, images: str):
         self._rows = rows
         self._folder = folder
         self._config = config
@@ -186,7 +186,7 @@ class _Photographs(Dataset):
         return len(self._rows)
 
     def __getitem__(self, index: int) -> _Decoded | SkippedImage:
-        row = self._rows[index]
+        row = self._rows.slice(index, 1).to_pylist()[0]
         try:
             image = read_photograph(self._folder / row["file"], row["width_px"], row["height_px"])
             pixels = model_view(image, self._config)
@@ -227,19 +227,23 @@ def iterate_batches(
             "batch_size must be >= 1, n_workers >= 0 and images one of "
             f"{', '.join(IMAGES_MODES)}; got {batch_size}, {n_workers} and {images!r}"
         )
-    rows = images_table.sort_by("image_id").to_pylist()
+    rows = images_table.sort_by("image_id").select(["image_id", "file", "width_px", "height_px"])
     photographs = _Photographs(rows, Path(folder), config, images)
-    return _batches(_decoded(photographs, n_workers), config, batch_size, set(boundaries))
+    decoded = _decoded(photographs, n_workers, n_ahead=2 * batch_size)
+    return _batches(decoded, config, batch_size, set(boundaries))
 
 
-def _decoded(photographs: _Photographs, n_workers: int) -> Iterator[_Decoded | SkippedImage]:
+def _decoded(
+    photographs: _Photographs, n_workers: int, n_ahead: int
+) -> Iterator[_Decoded | SkippedImage]:
+    chunks_ahead = -(-n_ahead // (_CHUNK * max(n_workers, 1)))
     loader: DataLoader = DataLoader(
         photographs,
         batch_size=_CHUNK,
         num_workers=n_workers,
         # Arrays travel through a pipe as they are: containers have little shared memory.
         collate_fn=_as_it_is,
-        prefetch_factor=2 if n_workers else None,
+        prefetch_factor=max(2, chunks_ahead) if n_workers else None,
     )
     with warnings.catch_warnings():
         # Python 3.12 warns of any fork beside threads; the workers use no lock of the parent's.

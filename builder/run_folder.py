@@ -119,27 +119,26 @@ def write_shard(
     bounds: tuple[int, int],
     tables: Mapping[str, pa.Table],
     skipped: Sequence[Mapping[str, Any]],
-) -> None:
-    """Write a shard whole or not at all."""
+) -> dict[str, Any]:
+    """Write a shard whole or not at all; give its description, as `read_shard` does."""
     final = shard_folder(run, index)
     partial = final.with_name(final.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     write_once(partial, tables, SHARD_SCHEMAS)
-    write_json(
-        partial / "shard.json",
-        {
-            "index": index,
-            "start": bounds[0],
-            "stop": bounds[1],
-            "n_images": tables["captions"].num_rows,
-            "files": {f"{n}.parquet": file_sha256(partial / f"{n}.parquet") for n in tables},
-            "skipped": list(skipped),
-        },
-    )
+    shard = {
+        "index": index,
+        "start": bounds[0],
+        "stop": bounds[1],
+        "n_images": tables["captions"].num_rows,
+        "files": {f"{n}.parquet": file_sha256(partial / f"{n}.parquet") for n in tables},
+        "skipped": list(skipped),
+    }
+    write_json(partial / "shard.json", shard)
     sync_folder(partial)
     shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
     sync_folder(final.parent)
+    return shard
 
 
 def sync_folder(folder: Path) -> None:
@@ -166,9 +165,19 @@ def read_shard(run: Path, index: int, bounds: tuple[int, int]) -> dict[str, Any]
     return shard if is_whole else None
 
 
-def finish_manifest(run: Path, manifest: Mapping[str, Any], ranges: Sequence[Any]) -> bool:
-    """List the whole shards and what they skipped; say whether all are there."""
-    shards = [read_shard(run, index, bounds) for index, bounds in enumerate(ranges)]
+def finish_manifest(
+    run: Path,
+    manifest: Mapping[str, Any],
+    ranges: Sequence[tuple[int, int]],
+    known: Mapping[int, Mapping[str, Any]] | None = None,
+) -> bool:
+    """List the whole shards and what they skipped; say whether all are there.
+
+    `known` are the descriptions of shards that this process has written or read: their files are
+    not hashed once more.
+    """
+    known = known or {}
+    shards = [known.get(i) or read_shard(run, i, bounds) for i, bounds in enumerate(ranges)]
     whole = [shard for shard in shards if shard is not None]
     listed = [
         {

@@ -11,6 +11,22 @@ import click
 from neuron_atlas.progress import ProgressBars
 
 
+class BatchSize(click.ParamType):
+    """A number of images >= 1, or `auto`, which becomes None."""
+
+    name = "batch size"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | None:
+        """Read the number."""
+        if value == "auto" or isinstance(value, int):
+            return None if value == "auto" else value
+        if not value.isdecimal() or int(value) < 1:
+            self.fail(f"{value!r} is neither a number >= 1 nor 'auto'.", param, ctx)
+        return int(value)
+
+
 @click.command()
 @click.option(
     "--captioner",
@@ -71,7 +87,14 @@ from neuron_atlas.progress import ProgressBars
     type=click.Choice(["float32", "float64", "bfloat16", "float16"]),
     help="Arithmetic of the models. [default: the captioner's]",
 )
-@click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True)
+@click.option(
+    "--batch-size",
+    type=BatchSize(),
+    default="auto",
+    show_default=True,
+    metavar="N|auto",
+    help="Images in one pass; auto measures what the device holds. Halved when memory runs out.",
+)
 @click.option(
     "--workers",
     "n_workers",
@@ -142,7 +165,7 @@ def command_line() -> str:
 def report_run(run_folder: Path, *, is_quiet: bool) -> None:
     """Say how many images were read and which were skipped; fail if none was read."""
     from atlas_db.run_format import read_manifest
-    from builder.build import check_images_read
+    from builder.manifest import check_images_read
 
     manifest = read_manifest(run_folder)
     check_images_read(manifest)

@@ -10,18 +10,23 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from killed_build import build_in_child, run_of
 from small_coco import SPLIT, write_small_coco
 
-from atlas_db.errors import RunError
+from atlas_db.errors import CaptionerError, RunError
 from atlas_db.ingest import ingest
 from atlas_db.run_format import SHARD_SCHEMAS, read_manifest, shard_folder
 from builder import run_folder
-from builder.build import BuildSettings, build_run, check_images_read, shard_ranges
+from builder.build import BuildSettings, build_run
 from builder.captioner import load_captioner
 from builder.coco import load_coco
 from builder.init_random import init_random_captioner
+from builder.language_model import count_hooks
+from builder.manifest import check_images_read
 from builder.run_folder import lock_run
+from builder.shard_builder import shard_ranges
+from builder.tables import ShardTables
 
 N_IMAGES = 18
 
@@ -195,6 +200,40 @@ def test_a_full_disk_stops_and_goes_on(
     assert finals == ["00000", "00001"]
     run_of(captioner, coco, tmp_path / "run")
     assert content(tmp_path / "run") == content(run_of(captioner, coco, tmp_path / "whole"))
+
+
+def test_out_of_memory_halves_the_batch(
+    captioner_folder: Path, coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of more than two images fail, late: layers have taken their images in by then."""
+    captioner = load_captioner(captioner_folder, dtype="float64")
+    whole = content(run_of(captioner, coco, tmp_path / "whole", batch_size=8, per_shard=7))
+    real = ShardTables.see_activations
+    failed = []
+
+    def runs_out(self: ShardTables, layer: int, activations: Any, image_ids: Any) -> None:
+        if len(image_ids) > 2 and layer == 2:
+            failed.append(len(image_ids))
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        real(self, layer, activations, image_ids)
+
+    monkeypatch.setattr(ShardTables, "see_activations", runs_out)
+    run = run_of(captioner, coco, tmp_path / "halved", batch_size=8, per_shard=7)
+    assert failed == [6, 4]  # the first shard holds six images that can be read
+    assert count_hooks(captioner.model) == 0
+    monkeypatch.undo()
+    assert content(run) == whole
+
+
+def test_memory_for_less_than_one_image_is_an_error(
+    captioner_folder: Path, coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def runs_out(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(ShardTables, "see_activations", runs_out)
+    with pytest.raises(CaptionerError, match=r"does not hold the pass over one image.*--dtype"):
+        run_of(load_captioner(captioner_folder), coco, tmp_path / "run")
 
 
 def test_manifest_names_what_made_it(captioner_folder: Path, coco: Path, tmp_path: Path) -> None:

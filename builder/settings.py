@@ -1,0 +1,69 @@
+"""What is built, which is part of a run's identity, and how, which is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from builder.decoding import NORMS
+from builder.images import IMAGES_MODES
+from builder.targets import NOUN_RULES
+
+#: Told of progress: (stage, done, total). A stage may be told of the same state twice.
+Progress = Callable[[str, int, int], None]
+
+
+def no_progress(stage: str, done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildSettings:
+    """What is built; part of the run's identity.
+
+    Attributes:
+        n_targets: Words of each caption that are attributed.
+        noun_rule: A key of `builder.targets.NOUN_RULES`.
+        decode_norm: `none` or `final`; see `builder.decoding`.
+        images: `embed` keeps a thumbnail of each photograph in the atlas, `link` keeps none.
+        images_per_shard: Images in each shard.
+    """
+
+    n_targets: int = 1
+    noun_rule: str = "lexicon"
+    decode_norm: str = "none"
+    images: str = "embed"
+    images_per_shard: int = 500
+
+    def __post_init__(self) -> None:
+        for name in ("n_targets", "images_per_shard"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+        choices = {"noun_rule": tuple(NOUN_RULES), "decode_norm": NORMS, "images": IMAGES_MODES}
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """How it is built; without effect on the result beyond rounding.
+
+    Attributes:
+        batch_size: Images in one forward and backward pass; None measures what the device holds.
+            Halved when memory runs out.
+        n_workers: Processes that read images; 0 reads them in this one.
+        command: Written into the manifest.
+    """
+
+    batch_size: int | None = None
+    n_workers: int = 1
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ValueError(f"batch_size must be >= 1, got {self.batch_size}")
+        if self.n_workers < 0:
+            raise ValueError(f"n_workers must be >= 0, got {self.n_workers}")
