@@ -1,0 +1,130 @@
+"""The recipe: losses fall, a stopped training resumes exactly, the folder loads as a captioner."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from atlas_db.errors import CaptionerError
+from builder.captioner import load_captioner
+from builder.miniature.picture_cache import GRID, load_cache
+from builder.miniature.probe import patch_probe
+from builder.miniature.recipe import SIZES, Workshop, load_tokenizer, run_stages
+from builder.miniature.train_adapter import (
+    CaptionedFeatures,
+    caption_loss,
+    new_adapter,
+    train_adapter,
+)
+from builder.miniature.train_encoder import EncoderRecipe, encode, train_encoder
+from builder.miniature.train_language_model import LanguageModelRecipe, train_language_model
+
+SMOKE = SIZES["smoke"]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    lines: list[str] = []
+    made = Workshop(tmp_path_factory.mktemp("miniature"), SMOKE, seed=0, say=lines.append)
+    run_stages(made)
+    assert [line.split(":")[0] for line in lines] == [
+        "pictures", "language-model", "encoder", "adapter", "export"
+    ]  # fmt: skip
+    return made
+
+
+def _same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(left, right) for left, right in pairs)
+
+
+def _losses(path: Path, column: str) -> list[float]:
+    with path.open(newline="") as file:
+        return [float(row[column]) for row in csv.DictReader(file)]
+
+
+def test_the_folder_is_a_captioner_with_a_card(shop: Workshop) -> None:
+    captioner = load_captioner(shop.out)
+    assert not captioner.config.is_random
+    pixels = torch.rand(2, 3, captioner.config.image_px, captioner.config.image_px)
+    assert captioner.encode(pixels).shape == (2, GRID * GRID, SMOKE.language_model.width)
+    card = (shop.out / "README.md").read_text()
+    assert "linear probe" in card
+    assert "held out" in card
+
+
+def test_the_captioner_computes_what_was_trained(shop: Workshop) -> None:
+    learner = train_encoder(
+        load_cache(shop.work / "pictures", SMOKE.n_pictures), shop.work, SMOKE.encoder, seed=0
+    )
+    captioner = load_captioner(shop.out)
+    pixels = torch.rand(2, 3, 112, 112)
+    with torch.no_grad():
+        wanted = learner.features(pixels)
+        found = captioner.encoder((pixels - 0.5) / 0.5)
+    assert (wanted - found).abs().max() < 0.02
+
+
+def test_the_language_model_learns_and_resumes_exactly(shop: Workshop, tmp_path: Path) -> None:
+    sizes = {"width": 32, "n_layers": 1, "n_heads": 2, "d_mlp": 64, "batch": 2}
+    recipe = LanguageModelRecipe(**sizes, n_steps=24, learning_rate=0.02)
+    tokenizer = load_tokenizer(shop)
+    whole = train_language_model(tokenizer, tmp_path / "whole", recipe, seed=0)
+    train_language_model(tokenizer, tmp_path / "parts", recipe, seed=0, stop_step=11)
+    resumed = train_language_model(tokenizer, tmp_path / "parts", recipe, seed=0)
+    assert _same(whole, resumed)
+    losses = _losses(tmp_path / "whole" / "language_model.csv", "loss")
+    assert losses[-1] < losses[0] - 0.2
+    assert whole.transformer.wte.weight.std() > 0.9
+
+
+def test_the_encoder_learns_and_resumes_exactly(shop: Workshop, tmp_path: Path) -> None:
+    cache = load_cache(shop.work / "pictures", SMOKE.n_pictures)
+    recipe = EncoderRecipe(width=32, depth=1, n_heads=2, n_codes=16, batch=16, n_steps=60)
+    whole = train_encoder(cache, tmp_path / "whole", recipe, seed=0)
+    train_encoder(cache, tmp_path / "parts", recipe, seed=0, stop_step=23)
+    resumed = train_encoder(cache, tmp_path / "parts", recipe, seed=0)
+    assert _same(whole, resumed)
+    losses = _losses(tmp_path / "whole" / "encoder.csv", "tokens")
+    assert losses[-1] < losses[0] - 0.1
+
+
+def test_the_adapter_learns_and_leaves_the_rest_alone(shop: Workshop, tmp_path: Path) -> None:
+    cache = load_cache(shop.work / "pictures", SMOKE.n_pictures)
+    learner = train_encoder(cache, shop.work, SMOKE.encoder, seed=0)
+    tokenizer = load_tokenizer(shop)
+    model = train_language_model(tokenizer, shop.work, SMOKE.language_model, seed=0)
+    with torch.no_grad():  # a model that has read for six steps would answer anything alike
+        model.lm_head.weight.mul_(20)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    data = CaptionedFeatures(encode(learner, torch.from_numpy(cache.pixels)), cache.captions)
+    recipe = replace(SMOKE.adapter, n_steps=60, batch=16, learning_rate=0.2)
+    whole = train_adapter(data, (model, tokenizer), tmp_path / "whole", recipe, seed=0)
+    train_adapter(data, (model, tokenizer), tmp_path / "parts", recipe, seed=0, stop_step=25)
+    resumed = train_adapter(data, (model, tokenizer), tmp_path / "parts", recipe, seed=0)
+    assert _same(whole, resumed)
+    batch = data.features, [captions[0] for captions in data.captions]
+    untrained = new_adapter(SMOKE.encoder.width, SMOKE.language_model.width, 0)
+    with torch.no_grad():
+        losses = [caption_loss(a, (model, tokenizer), batch) for a in (untrained, whole)]
+    assert losses[1] < losses[0] - 0.02
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(shop: Workshop) -> None:
+    other = replace(SMOKE, encoder=replace(SMOKE.encoder, depth=2))
+    with pytest.raises(CaptionerError, match="made by another recipe"):
+        run_stages(replace(shop, recipe=other), ("encoder",))
+    with pytest.raises(ValueError, match="stage must be one of"):
+        run_stages(shop, ("everything",))
+
+
+def test_the_probe_tells_good_features_from_noise() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(-1, 5, (2, 60, 9), generator=generator)
+    good = torch.nn.functional.one_hot(labels + 1, 6).float()
+    noise = torch.randn(2, 60, 9, 6, generator=generator)
+    assert patch_probe((good[0], good[1]), (labels[0], labels[1])) > 0.99
+    assert patch_probe((noise[0], noise[1]), (labels[0], labels[1])) < 0.4
