@@ -47,7 +47,10 @@ _COLUMNS = ("uid", "patch", "attribution", "z", "a", "gradient")
 
 
 class Recorder:
-    """Keeps every layer's z and a of the prefill; reduces their gradients layer by layer.
+    """Keeps every layer's z of the prefill; reduces their gradients layer by layer.
+
+    a is not kept where it is a function of z alone: the few values that are needed are computed
+    again. Of GPT-J's graph it would be a quarter.
 
     Args:
         model: The language model.
@@ -64,7 +67,7 @@ class Recorder:
         self.patches = patches
         self.sink = sink
         self.z: list[Tensor] = []
-        self.a: list[Tensor] = []
+        self.a: list[Tensor] = []  # of gated MLPs alone
 
     def see_z(self, layer: int, z: Tensor) -> Tensor | None:
         """Keep z. The first layer's starts the graph: nothing before it needs one."""
@@ -75,10 +78,12 @@ class Recorder:
         return replacement
 
     def see_a(self, layer: int, a: Tensor) -> None:
-        """Keep a at the patches and pass it on."""
-        self.a.append(self._at_patches(a.detach()))
+        """Pass a at the patches on; keep it only where z does not say it."""
+        a = self._at_patches(a.detach())
+        if self.model.architecture.is_gated:
+            self.a.append(a)
         if self.sink is not None:
-            self.sink(layer, self.a[layer])
+            self.sink(layer, a)
 
     def backward(
         self, logit: Tensor, has_target: Tensor, *, is_last: bool
@@ -117,18 +122,22 @@ class Recorder:
         return tensor[:, self.patches]
 
     def _reduce_layer(self, layer: int, gradient: Tensor) -> tuple[TopRows, TopRows]:
-        """Multiply, and keep the top pairs and, by their best patch, the top units."""
+        """Multiply, and keep the top units by their best patch, and the top pairs.
+
+        The top 100 pairs are pairs of the top 100 units: a unit that is not among those has 100
+        pairs above its best. So the pairs are sought among 100 units, not among all.
+        """
         z = self._at_patches(self.z[layer].detach())
         wide = torch.promote_types(z.dtype, torch.float32)
-        attribution = z.to(wide) * gradient.to(wide)
-        d_mlp = attribution.shape[-1]
-        flat = attribution.flatten(1)
-        value, index = flat.topk(min(N_ATTRIBUTIONS, flat.shape[1]), dim=1)
-        pairs = self._rows(layer, gradient, value, (index % d_mlp, index // d_mlp))
+        attribution = z.to(wide, copy=True).mul_(gradient)
         best, best_patch = attribution.max(dim=1)
-        value, unit = best.topk(min(N_ATTRIBUTIONS, d_mlp), dim=1)
+        value, unit = best.topk(min(N_ATTRIBUTIONS, best.shape[1]), dim=1)
         units = self._rows(layer, gradient, value, (unit, best_patch.gather(1, unit)))
-        return pairs, units
+        n_patch, n_units = attribution.shape[1], unit.shape[1]
+        of_units = attribution.gather(2, unit[:, None].expand(-1, n_patch, -1)).flatten(1)
+        value, index = of_units.topk(min(N_ATTRIBUTIONS, of_units.shape[1]), dim=1)
+        place = (unit.gather(1, index % n_units), index // n_units)
+        return self._rows(layer, gradient, value, place), units
 
     def _rows(
         self, layer: int, gradient: Tensor, value: Tensor, place: tuple[Tensor, Tensor]
@@ -136,12 +145,13 @@ class Recorder:
         unit, patch = place
         image = torch.arange(len(value), device=value.device)[:, None]
         at = (image, patch, unit)
+        z = self._at_patches(self.z[layer].detach())[at]
         return TopRows(
             uid=layer * self.model.d_mlp + unit,
             patch=patch,
             attribution=value,
-            z=self._at_patches(self.z[layer].detach())[at],
-            a=self.a[layer][at],
+            z=z,
+            a=self.a[layer][at] if self.a else self.model.activate(z),
             gradient=gradient[at],
         )
 
@@ -149,12 +159,13 @@ class Recorder:
         """Quantise the activation maps of units `uid` (batch, n) of the same image."""
         known = uid.clamp(min=0)
         layer, unit = known // self.model.d_mlp, known % self.model.d_mlp
-        n_patch = self.a[0].shape[1]
-        maps = torch.zeros((*uid.shape, n_patch), device=uid.device, dtype=self.a[0].dtype)
-        for i, a in enumerate(self.a):
-            image, column = (layer == i).nonzero(as_tuple=True)
-            maps[image, column] = a[image, :, unit[image, column]]
-        return quantize_heatmaps(maps)
+        kept = self.a or [self._at_patches(z.detach()) for z in self.z]
+        maps = torch.zeros((*uid.shape, kept[0].shape[1]), device=uid.device, dtype=kept[0].dtype)
+        image = torch.arange(len(uid), device=uid.device)[:, None]
+        for i, values in enumerate(kept):
+            of_layer = values[image, :, unit]
+            maps = torch.where((layer == i)[..., None], of_layer, maps)
+        return quantize_heatmaps(maps if self.a else self.model.activate(maps))
 
     def clear(self) -> None:
         """Let go of the graph."""

@@ -9,7 +9,8 @@ with Z the **pre**-activation of unit k at image patch p and y^c the logit of th
 1. Encode the images and project them to patch embeddings; append the prompt.
 2. Prefill once, keeping the graph from the first layer's pre-activation on.
 3. Generate the caption greedily over a detached copy of the cache; choose the targets.
-4. Pass the caption's tokens once over the cache that has the graph; take the targets' logits.
+4. Pass the caption's tokens, up to the last target, once over the cache that has the graph; take
+   the targets' logits.
 5. One backward pass for each target, all images of the batch at once (`builder.attribution`).
 
 Nothing of size units x patches leaves the device. Patches in the last layer have no gradient by
@@ -27,6 +28,7 @@ from transformers import DynamicCache
 
 from atlas_db.run_format import N_IMAGE_HEATMAPS
 from builder.attribution import ActivationSink, Recorder, TopRows
+from builder.fused import fused_kernels
 from builder.generation import (
     cut_at_end,
     detach_cache,
@@ -114,6 +116,10 @@ class Detector:
             patches: (batch, patch, d_model) projected patch embeddings.
             sink: Sees every layer's activation at the patches.
         """
+        with fused_kernels(self.model.model):
+            return self._detect(patches, sink)
+
+    def _detect(self, patches: Tensor, sink: ActivationSink | None) -> Detection:
         first = len(self.prefix_ids)
         at = slice(first, first + patches.shape[1])
         recorder = Recorder(self.model, len(patches), at, sink)
@@ -121,7 +127,7 @@ class Detector:
         tokens = generate_greedily(
             self.model.model,
             first_logits.detach(),
-            detach_cache(cache),
+            detach_cache(cache, room=self.max_new_tokens - 1),
             max_new_tokens=self.max_new_tokens,
         )
         captions, targets = self._read(tokens)

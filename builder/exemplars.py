@@ -59,8 +59,8 @@ class LayerExemplars:
             activations: (batch, patch, n_units), floating point.
             image_ids: (batch,) int64, none of them seen before.
         """
-        best, patch = activations.to(torch.float32).max(dim=1)
-        values = torch.cat([self.activation, best.T], dim=1)
+        best, patch = activations.max(dim=1)
+        values = torch.cat([self.activation, best.T.to(torch.float32)], dim=1)
         ids = torch.cat([self.image_id, image_ids.expand(values.shape[0], -1)], dim=1)
         patches = torch.cat([self.patch, patch.T.to(torch.int16)], dim=1)
         by_id = ids.argsort(dim=1)

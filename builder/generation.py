@@ -13,12 +13,47 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import DynamicCache
+from transformers.cache_utils import Cache, DynamicLayer
+
+#: On a device that runs ahead of Python, asking whether all captions have ended makes it wait.
+_STEPS_BETWEEN_CHECKS = 8
 
 
-def detach_cache(cache: DynamicCache) -> DynamicCache:
-    """Copy a cache without its graph; the tensors are shared until it grows."""
+class _RoomyLayer(DynamicLayer):
+    """A layer's keys and values with room for more, so that growing copies nothing."""
+
+    def __init__(self, keys: Tensor, values: Tensor, room: int) -> None:
+        super().__init__()
+        self.lazy_initialization(keys, values)
+        self._whole = tuple(_with_room(tensor, room) for tensor in (keys, values))
+        self._show(keys.shape[-2])
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        start = self.get_seq_length()
+        stop = start + key_states.shape[-2]
+        for whole, new in zip(self._whole, (key_states, value_states), strict=True):
+            whole[..., start:stop, :] = new
+        return self._show(stop)
+
+    def _show(self, length: int) -> tuple[Tensor, Tensor]:
+        keys, values = (whole[..., :length, :] for whole in self._whole)
+        self.keys, self.values = keys, values
+        return keys, values
+
+
+def _with_room(tensor: Tensor, room: int) -> Tensor:
+    *sizes, length, width = tensor.shape
+    whole = tensor.new_empty((*sizes, length + room, width))
+    whole[..., :length, :] = tensor.detach()
+    return whole
+
+
+def detach_cache(cache: DynamicCache, room: int) -> Cache:
+    """Copy a cache without its graph, with room for `room` more positions."""
     layers: list[Any] = list(cache.layers)
-    return DynamicCache([(layer.keys.detach(), layer.values.detach()) for layer in layers])
+    return Cache(layers=[_RoomyLayer(layer.keys, layer.values, room) for layer in layers])
 
 
 def positions(start: int, length: int, batch: int, device: torch.device) -> Tensor:
@@ -28,14 +63,15 @@ def positions(start: int, length: int, batch: int, device: torch.device) -> Tens
 
 @torch.no_grad()
 def generate_greedily(
-    model: Any, first_logits: Tensor, cache: DynamicCache, *, max_new_tokens: int
+    model: Any, first_logits: Tensor, cache: Cache, *, max_new_tokens: int
 ) -> Tensor:
     """Generate from a prefilled cache, always the most probable token.
 
     Args:
         model: A causal language model of transformers.
         first_logits: (batch, vocabulary), after the last prefilled position.
-        cache: Keys and values of the prefix, without a graph; grows.
+        cache: Keys and values of the prefix, without a graph, with room for
+            `max_new_tokens - 1` positions; grows.
         max_new_tokens: Tokens for each caption, >= 1.
 
     Returns:
@@ -48,7 +84,10 @@ def generate_greedily(
     prefix = cache.get_seq_length()
     tokens = [first_logits.argmax(dim=-1)]
     is_done = torch.isin(tokens[0], ends)
-    while len(tokens) < max_new_tokens and not bool(is_done.all()):
+    every = 1 if device.type == "cpu" else _STEPS_BETWEEN_CHECKS
+    while len(tokens) < max_new_tokens:
+        if (len(tokens) - 1) % every == 0 and bool(is_done.all()):
+            break
         out = model(
             input_ids=tokens[-1][:, None],
             position_ids=positions(prefix + len(tokens) - 1, 1, batch, device),

@@ -14,6 +14,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.functional import gelu
+from transformers.activations import ACT2FN
 
 from atlas_db.errors import CaptionerError
 from builder.architectures import Architecture, architecture_of
@@ -71,6 +73,12 @@ class LanguageModel:
     def activation_function(self) -> str:
         """The non-linearity's name in the configuration, such as `gelu_new`."""
         return str(getattr(self.model.config, self.architecture.config_activation))
+
+    def activate(self, z: Tensor) -> Tensor:
+        """Apply the non-linearity: a of a plain MLP's z (a gated one multiplies it as well)."""
+        if self.activation_function == "gelu_new":
+            return gelu(z, approximate="tanh")
+        return ACT2FN[self.activation_function](z)
 
     def write_vectors(self, layer: int) -> Tensor:
         """Give W_out of a layer, shape (d_mlp, d_model): row k is what unit k writes."""

@@ -145,7 +145,7 @@ class ShardBuilder:
         n_done = 0
         while remaining:
             try:
-                for result in self._detect_once(remaining, lambda n, at=n_done: progress(at + n)):
+                for result in self._detect_once(remaining, n_done, progress):
                     remaining = remaining[1:]
                     yield result
             except RuntimeError as error:
@@ -159,9 +159,9 @@ class ShardBuilder:
             n_done = sum(shard.n_images for shard in shards) - sum(s.n_images for s in remaining)
 
     def _detect_once(
-        self, shards: Sequence[Shard], progress: Callable[[int], None]
+        self, shards: Sequence[Shard], n_done: int, progress: Callable[[int], None]
     ) -> Iterator[ShardResult]:
-        """Run shards through detection with one loader for all."""
+        """Run shards through detection with one loader for all, after `n_done` images of others."""
         if self.batch_size is None:
             self.batch_size = measured_batch_size(self._probe, self.captioner.device)
         images = self.dataset.tables["images"]
@@ -189,7 +189,7 @@ class ShardBuilder:
                     if batch.image_ids:
                         self._run_batch(batch.image_ids, batch.pixels, batch.thumbnails, collected)
                     n_seen += len(batch.image_ids) + len(batch.skipped)
-                    progress(n_seen)
+                    progress(n_done + n_seen)
                 yield ShardResult(shard, collected.tables(), skipped)
 
     def _new_tables(self) -> ShardTables:

@@ -243,6 +243,7 @@ def test_attribution_worked_out_by_hand() -> None:
     """
     model = tiny_model("gptj", dtype=torch.float32)
     model.d_mlp = 2
+    model.model.config.activation_function = "relu"
     x = torch.tensor([[[2.0, 4.0], [-1.0, 6.0]]])
     recorder = Recorder(model, batch=1, patches=slice(0, 2), sink=None)
     z = recorder.see_z(0, x @ HandMade.w_in)

@@ -1,0 +1,132 @@
+"""Fused kernels against what transformers writes out: the same function, in less memory."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from tiny_models import D_MLP, D_MODEL, N_LAYERS, WordTokenizer, tiny_model
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.activations import NewGELUActivation
+from transformers.models.gptj.modeling_gptj import GPTJAttention
+
+from builder.attribution import Recorder
+from builder.detection import Detector
+from builder.fused import fused_kernels
+from builder.language_model import LanguageModel
+
+IDS = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6]] * 2)
+
+
+def is_as_loaded(model: LanguageModel) -> bool:
+    modules = list(model.model.modules())
+    attention = [m for m in modules if isinstance(m, GPTJAttention)]
+    n_gelus = sum(isinstance(m, NewGELUActivation) for m in modules)
+    uses_gelu_new = model.activation_function == "gelu_new"
+    return all("_attn" not in vars(m) for m in attention) and n_gelus == (
+        N_LAYERS if uses_gelu_new else 0
+    )
+
+
+def logits_and_gradient(model: LanguageModel) -> tuple[Tensor, Tensor]:
+    """Pass over five tokens, then over three more from the cache, then one; back to the first."""
+    embeddings = model.embed(IDS).detach().clone().requires_grad_()
+    cache = DynamicCache(config=model.model.config)
+    logits = []
+    for start, stop in ((0, 5), (5, 7), (7, 8)):
+        out = model.model(
+            inputs_embeds=embeddings[:, start:stop],
+            position_ids=torch.arange(start, stop).expand(2, -1),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        logits.append(out.logits)
+    whole = torch.cat(logits, dim=1)
+    whole.square().sum().backward()
+    assert embeddings.grad is not None
+    return whole.detach(), embeddings.grad
+
+
+def test_logits_and_gradients_are_those_of_the_written_out_kernels(model: LanguageModel) -> None:
+    """GPT-J as transformers has it attends in float32, whatever the model's dtype."""
+    expected = logits_and_gradient(model)
+    with fused_kernels(model.model):
+        found = logits_and_gradient(model)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_gptj_attends_through_the_fused_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("gptj")
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("written out")
+
+    monkeypatch.setattr(GPTJAttention, "_attn", refuse)
+    monkeypatch.setattr(NewGELUActivation, "forward", refuse)
+    with fused_kernels(model.model):
+        model.model(IDS)
+    with pytest.raises(AssertionError, match="written out"):
+        model.model(IDS)
+
+
+def test_an_eager_model_is_eager_again_afterwards() -> None:
+    model = tiny_model("llama")
+    model.model.set_attn_implementation("eager")
+    with fused_kernels(model.model):
+        assert model.model.config._attn_implementation == "sdpa"
+    assert model.model.config._attn_implementation == "eager"
+
+
+def test_all_is_undone(model: LanguageModel) -> None:
+    assert is_as_loaded(model)
+    with pytest.raises(RuntimeError, match="in the middle"), fused_kernels(model.model):
+        raise RuntimeError("in the middle")
+    assert is_as_loaded(model)
+
+
+def test_detection_leaves_the_model_as_it_was_when_it_fails(
+    model: LanguageModel, tokenizer: WordTokenizer, patches: Tensor
+) -> None:
+    def fail(layer: int, a: Tensor) -> None:
+        raise RuntimeError("no room")
+
+    detector = Detector(model, tokenizer, prompt_ids=[7, 8], max_new_tokens=3)
+    with pytest.raises(RuntimeError, match="no room"):
+        detector(patches, fail)
+    assert is_as_loaded(model)
+
+
+def saved_in_graph(run: Callable[[], object]) -> dict[int, Tensor]:
+    """Give what autograd keeps for the backward pass of `run`, by storage."""
+    saved: dict[int, Tensor] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        saved[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        kept = run()
+    assert kept is not None
+    return saved
+
+
+@pytest.mark.parametrize("family", ["gptj", "gpt2"])
+def test_the_graph_keeps_one_tensor_of_the_mlps_width_a_layer(family: str) -> None:
+    """Which is z; none of the pairs of positions' attention either."""
+    model = tiny_model(family)
+    embeddings = torch.randn(2, 7, D_MODEL, dtype=torch.float64)
+    recorder = Recorder(model, 2, slice(0, 6), None)
+
+    def run() -> object:
+        taps = model.taps(preactivation=recorder.see_z, activation=recorder.see_a)
+        with fused_kernels(model.model), taps:
+            return model.model(inputs_embeds=embeddings, logits_to_keep=1)
+
+    saved = saved_in_graph(run)
+    wide = [t for t in saved.values() if t.shape[-1] == D_MLP and t.numel() == 2 * 7 * D_MLP]
+    assert len(wide) == N_LAYERS
+    own = {z.untyped_storage().data_ptr() for z in recorder.z}
+    assert {t.untyped_storage().data_ptr() for t in wide} == own
+    assert not recorder.a
+    assert not [t for t in saved.values() if t.shape[-2:] == (7, 7)]
