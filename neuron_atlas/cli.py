@@ -16,6 +16,7 @@ from neuron_atlas.commands.captioner import captioner
 from neuron_atlas.commands.demo import demo
 from neuron_atlas.commands.ingest import ingest
 from neuron_atlas.commands.lookup import image, lookup, sql, unit
+from neuron_atlas.commands.miniature import miniature
 from neuron_atlas.commands.serve import serve
 from neuron_atlas.commands.site import site
 
@@ -39,5 +40,5 @@ def main() -> None:
     """Build, browse and query an atlas of the neurons that turn pictures into words."""
 
 
-for command in (demo, build, ingest, site, serve, lookup, unit, image, sql, captioner):
+for command in (demo, build, ingest, site, serve, lookup, unit, image, sql, captioner, miniature):
     main.add_command(command)

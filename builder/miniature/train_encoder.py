@@ -27,6 +27,7 @@ from builder.miniature.checkpoints import (
     save_checkpoint,
     warmup_cosine,
 )
+from builder.miniature.optimizers import Optimizers, Rates
 from builder.miniature.picture_cache import GRID, INPUT_PX, PictureCache
 from builder.miniature.views import to_float, view_pair
 from builder.miniature.visual_tokens import VisualTokens
@@ -46,9 +47,10 @@ class EncoderRecipe:
     depth: int = 4
     n_heads: int = 5
     n_codes: int = 512
-    batch: int = 128
-    n_steps: int = 2500
+    batch: int = 64
+    n_steps: int = 1000
     learning_rate: float = 1e-3
+    matrix_learning_rate: float = 3e-3
     weight_decay: float = 0.05
     mask_share: float = 0.4
     n_contrast: int = 12
@@ -146,7 +148,7 @@ def train_encoder(
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     learner = Learner(recipe).to(device)
-    optimizer = _optimizer(learner, recipe)
+    optimizers = _optimizers(learner, recipe)
     state = load_checkpoint(out / "encoder.pt", recipe)
     if state is None:
         generator = torch.Generator().manual_seed(seed)
@@ -155,22 +157,22 @@ def train_encoder(
         learner.to(device)
     else:
         learner.load_state_dict(state["learner"])
-        optimizer.load_state_dict(state["optimizer"])
+        optimizers.load_state_dict(state["optimizers"])
     first = 0 if state is None else int(state["step"])
     last = recipe.n_steps if stop_step is None else min(stop_step, recipe.n_steps)
     clock = time.monotonic()
     for step in range(first, last):
-        losses = _step(learner, optimizer, cache, (seed, step))
+        losses = _step(learner, optimizers, cache, (seed, step))
         if step == 0 or (step + 1) % _LOG_EVERY == 0 or step + 1 == last:
             row = {"step": step + 1, "elapsed_s": round(time.monotonic() - clock, 1), **losses}
             append_row(out / "encoder.csv", row)
         if (step + 1) % _SAVE_EVERY == 0 or step + 1 == last:
-            _save(out / "encoder.pt", learner, optimizer, step + 1)
+            _save(out / "encoder.pt", learner, optimizers, step + 1)
     return learner.eval()
 
 
 def _step(
-    learner: Learner, optimizer: torch.optim.Optimizer, cache: PictureCache, at: tuple[int, int]
+    learner: Learner, optimizers: Optimizers, cache: PictureCache, at: tuple[int, int]
 ) -> dict[str, float]:
     recipe, (seed, step) = learner.recipe, at
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
@@ -178,31 +180,22 @@ def _step(
     device = learner.mask_token.device
     pixels = to_float(torch.from_numpy(cache.pixels[chosen.numpy()]).to(device))
     factor = warmup_cosine(step, recipe.n_steps, min(200, recipe.n_steps // 10))
-    for group in optimizer.param_groups:
-        group["lr"] = recipe.learning_rate * factor
     learner.train()
     with torch.autocast(device.type, torch.bfloat16):
         losses = learner.losses(pixels, generator)
     total = recipe.token_weight * losses["tokens"] + recipe.contrast_weight * losses["contrast"]
-    optimizer.zero_grad()
-    total.backward()
-    nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
-    optimizer.step()
+    optimizers.step(total, factor)
     return {name: round(loss.item(), 4) for name, loss in losses.items()}
 
 
-def _optimizer(learner: Learner, recipe: EncoderRecipe) -> torch.optim.Optimizer:
-    decayed = [p for p in learner.parameters() if p.ndim >= 2]
-    others = [p for p in learner.parameters() if p.ndim < 2]
-    groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": recipe.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98))
+def _optimizers(learner: Learner, recipe: EncoderRecipe) -> Optimizers:
+    rates = Rates(recipe.learning_rate, recipe.matrix_learning_rate, recipe.weight_decay)
+    tables = ("encoder.patch_embed", "token_head", "contrast_head")
+    return Optimizers(learner, rates, blocks="encoder.blocks.", decayed=tables)
 
 
-def _save(path: Path, learner: Learner, optimizer: torch.optim.Optimizer, step: int) -> None:
-    state = {"learner": learner.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+def _save(path: Path, learner: Learner, optimizers: Optimizers, step: int) -> None:
+    state = {"learner": learner.state_dict(), "optimizers": optimizers.state_dict(), "step": step}
     save_checkpoint(path, state | {"recipe": repr(learner.recipe)})
 
 

@@ -28,6 +28,7 @@ from builder.miniature.checkpoints import (
     warmup_cosine,
 )
 from builder.miniature.corpus import write_document
+from builder.miniature.optimizers import Optimizers, Rates
 
 _ROWS_MULTIPLE = 64
 _HELD_OUT_SEED = 1_000_000_007
@@ -103,8 +104,7 @@ def train_language_model(
     state = load_checkpoint(out / "language_model.pt", recipe)
     if state is not None:
         model.load_state_dict(state["model"])
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        optimizers.load_state_dict(state["optimizers"])
     first = 0 if state is None else int(state["step"])
     last = recipe.n_steps if stop_step is None else min(stop_step, recipe.n_steps)
     clock = time.monotonic()
@@ -122,7 +122,7 @@ def train_language_model(
             append_row(out / "language_model.csv", row)
         if (step + 1) % _SAVE_EVERY == 0 or step + 1 == last:
             parts = {"model": model.state_dict(), "recipe": repr(recipe), "step": step + 1}
-            parts["optimizers"] = [optimizer.state_dict() for optimizer in optimizers]
+            parts["optimizers"] = optimizers.state_dict()
             save_checkpoint(out / "language_model.pt", parts)
     return model.eval()
 
@@ -136,19 +136,10 @@ def held_out_loss(
     return _loss(model, ids).item()
 
 
-def _step(
-    model: Any, optimizers: tuple[torch.optim.Optimizer, ...], ids: Tensor, factor: float
-) -> float:
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor
-        optimizer.zero_grad()
+def _step(model: Any, optimizers: Optimizers, ids: Tensor, factor: float) -> float:
     model.train()
     loss = _loss(model, ids)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    for optimizer in optimizers:
-        optimizer.step()
+    optimizers.step(loss, factor)
     return loss.item()
 
 
@@ -158,32 +149,9 @@ def _loss(model: Any, ids: Tensor) -> Tensor:
     return functional.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())
 
 
-def _optimizers(model: Any, recipe: LanguageModelRecipe) -> tuple[torch.optim.Optimizer, ...]:
-    matrices, tables, others = [], [], []
-    for name, parameter in model.named_parameters():
-        is_matrix = parameter.ndim == 2
-        if is_matrix and name.startswith("transformer.h."):
-            matrices.append(parameter)
-        elif name.startswith("lm_head") and is_matrix:
-            tables.append(parameter)
-        else:
-            others.append(parameter)  # token embeddings, gains, biases: no decay
-    muon = torch.optim.Muon(
-        [{"params": matrices, "initial_lr": recipe.matrix_learning_rate}],
-        lr=recipe.matrix_learning_rate,
-        weight_decay=recipe.weight_decay,
-        adjust_lr_fn="match_rms_adamw",
-    )
-    rate = recipe.learning_rate
-    adam = torch.optim.AdamW(
-        [
-            {"params": tables, "weight_decay": recipe.weight_decay, "initial_lr": rate},
-            {"params": others, "weight_decay": 0.0, "initial_lr": rate},
-        ],
-        lr=rate,
-        betas=(0.9, 0.95),
-    )
-    return muon, adam
+def _optimizers(model: Any, recipe: LanguageModelRecipe) -> Optimizers:
+    rates = Rates(recipe.learning_rate, recipe.matrix_learning_rate, recipe.weight_decay)
+    return Optimizers(model, rates, blocks="transformer.h.", decayed=("lm_head",))
 
 
 def _batch(
