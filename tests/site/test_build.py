@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,9 +18,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import duckdb
 import pytest
 import yaml
 from atlas_site.build import build_site, config_file
+from atlas_site.provenance import banner
 
 from atlas_db import queries
 from atlas_db.connection import open_atlas
@@ -256,6 +260,27 @@ def test_worker_processes_make_the_same_pages(built_site, synthetic_atlas: Path)
     report = build_site(synthetic_atlas, built_site.folder, processes=2)
     assert (report.n_written, report.n_removed) == (0, 0)
     assert report.n_unchanged == built_site.report.n_written
+
+
+def test_an_atlas_without_photographs_shows_their_numbers(
+    synthetic_atlas: Path, tmp_path: Path
+) -> None:
+    database = tmp_path / "linked.duckdb"
+    shutil.copyfile(synthetic_atlas, database)
+    with duckdb.connect(str(database)) as connection:
+        connection.execute("DELETE FROM thumbnails")
+    build_site(database, tmp_path / "out")
+    assert not (tmp_path / "out/img").exists()
+    page = _Page((tmp_path / "out/u/1/4.html").read_text("utf-8"))
+    assert not [tag for tag, _ in page.tags if tag == "img"]
+    numbers = [a for tag, a in page.tags if tag == "span" and a.get("class") == "na-nopic"]
+    assert len(numbers) > 3
+    assert any("--strip:url" in a.get("style", "") for _, a in page.tags)
+
+
+def test_trained_weights_need_no_warning(atlas_info: AtlasInfo) -> None:
+    assert banner(dataclasses.replace(atlas_info, is_random=False)) == ""
+    assert "nothing here means anything" in banner(dataclasses.replace(atlas_info, is_random=True))
 
 
 def test_unknown_layers_are_refused(synthetic_atlas: Path, tmp_path: Path) -> None:
