@@ -1,0 +1,197 @@
+"""One statement of a stranger's, run in a process of its own that has nothing to lose.
+
+The process was forked from a clean one (`atlas_db.sql_zygote`). It opens the atlas read-only, then
+gives away, in this order, all that it does not need:
+
+1. DuckDB's own doors: no other files, no extensions, no Python variables, settings locked;
+2. its user, where the server runs as root (`nobody`), and all ways to gain rights again;
+3. the file system, the network and other processes, by Landlock where Linux has it;
+4. new files, sockets and processes, memory, processor time, by resource limits.
+
+Then the statement is held against `atlas_db.sql_rules`, and run. Its parent kills it at the
+deadline. Measured: DuckDB's own limits of time and memory do not hold.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import socket
+import struct
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import duckdb
+
+from atlas_db.sql_results import write_result
+from atlas_db.sql_rules import SqlRefusedError, check_text, check_tree
+
+#: `nobody` and `nogroup` of most systems; needs no entry in /etc/passwd.
+_NOBODY = 65534
+_MAX_MESSAGE = 1000
+_SETTINGS = (
+    "SET temp_directory = ''",  # before the next: without external access it is fixed
+    "SET enable_external_access = false",
+    "SET autoinstall_known_extensions = false",
+    "SET autoload_known_extensions = false",
+    "SET allow_community_extensions = false",
+    "SET python_enable_replacements = false",
+    "SET allow_persistent_secrets = false",
+    "SET threads = 1",
+    "SET lock_configuration = true",
+)
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
+_SIGKILL = 9
+_LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446
+_LANDLOCK_VERSION_FLAG = 1
+
+
+class _LandlockRules(ctypes.Structure):
+    """What is forbidden unless a rule allows it, and no rule is ever added."""
+
+    _fields_ = (
+        ("files", ctypes.c_uint64),
+        ("network", ctypes.c_uint64),
+        ("scopes", ctypes.c_uint64),
+    )
+
+
+def serve_one(job: socket.socket, limits: Mapping[str, Any]) -> None:
+    """Read one request from `job`, answer it, and return; never raises."""
+    try:
+        header, body = _answer(_read(job), limits)
+    except SqlRefusedError as error:
+        header, body = _failure("sql_refused", str(error), error.hint), b""
+    except (MemoryError, duckdb.OutOfMemoryException):
+        header, body = (
+            _failure(
+                "sql_too_big",
+                "The statement needs more memory than there is for one.",
+                "Ask for fewer rows or columns, or filter before you join.",
+            ),
+            b"",
+        )
+    except duckdb.Error as error:
+        header, body = _failure("sql_failed", _clean(error), "Tables: /api/v1/sql/schema."), b""
+    except Exception as error:
+        message = f"The statement's result cannot be written: {type(error).__name__}."
+        header, body = _failure("sql_failed", message, "Cast its columns to plain types."), b""
+    with contextlib.suppress(OSError):
+        text = json.dumps({**header, "n_bytes": len(body)}).encode("utf-8")
+        job.sendall(struct.pack("!I", len(text)) + text)
+        job.sendall(body)
+
+
+def _failure(code: str, message: str, hint: str) -> dict[str, Any]:
+    return {"ok": False, "code": code, "message": message, "hint": hint}
+
+
+def _clean(error: Exception) -> str:
+    """Keep what helps of DuckDB's message: which kind, what, and where in the statement."""
+    return str(error).replace("\n\n", "\n").strip()[:_MAX_MESSAGE]
+
+
+def _read(job: socket.socket) -> dict[str, Any]:
+    with job.makefile("rb") as file:
+        request: dict[str, Any] = json.loads(file.read())
+    return request
+
+
+def _answer(request: Mapping[str, Any], limits: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+    statement = request["statement"]
+    check_text(statement)
+    connection = _open(request["database"], limits)
+    _confine(limits)
+    tables = [
+        row[0]
+        for row in connection.execute(
+            "SELECT table_name FROM information_schema.tables "
+            "WHERE table_catalog = 'atlas' AND table_schema = 'main'"
+        ).fetchall()
+    ]
+    found = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [statement]).fetchone()
+    assert found is not None
+    try:
+        check_tree(json.loads(found[0]), tables)
+    except RecursionError:
+        raise SqlRefusedError("The statement is nested too deeply.", "Flatten it.") from None
+    result = connection.execute(statement, request["parameters"] or None)
+    return write_result(
+        result,
+        form=request["format"],
+        max_rows=request["max_rows"],
+        max_bytes=limits["max_bytes"],
+    )
+
+
+def _open(database: str, limits: Mapping[str, Any]) -> duckdb.DuckDBPyConnection:
+    """Open the atlas under the name `atlas`, so that no message holds its path."""
+    connection = duckdb.connect(":memory:")
+    quoted = database.replace("'", "''")
+    try:
+        connection.execute(f"ATTACH '{quoted}' AS atlas (READ_ONLY)")
+    except duckdb.Error:
+        raise SqlRefusedError("The atlas cannot be read at the moment.", "Try again.") from None
+    connection.execute("USE atlas")
+    connection.execute(f"SET memory_limit = '{limits['memory_mb'] // 2}MB'")
+    for setting in _SETTINGS:
+        connection.execute(setting)
+    return connection
+
+
+def _confine(limits: Mapping[str, Any]) -> None:
+    """Give away all rights but to compute on what is open already."""
+    most_bytes = _address_space_bytes() + limits["memory_mb"] * 2**20
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+    if sys.platform == "linux":
+        _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        _LIBC.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+        _LIBC.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
+        _landlock()
+    seconds = int(limits["deadline_s"]) + 1
+    for name, most in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_NPROC, 0),
+        (resource.RLIMIT_CPU, seconds),
+        (resource.RLIMIT_AS, most_bytes),
+        (resource.RLIMIT_NOFILE, 0),  # last: what is open stays open, nothing more opens
+    ):
+        with contextlib.suppress(ValueError, OSError):  # a system without this limit
+            resource.setrlimit(name, (most, most))
+
+
+def _address_space_bytes() -> int:
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 (imports nothing)
+            return int(file.read().split()[0]) * resource.getpagesize()
+    except OSError:  # not Linux; there the limit is of little worth anyway
+        return 2 * 2**30
+
+
+def _landlock() -> bool:
+    """Forbid every path, TCP port and signal to others; say whether the kernel can."""
+    version = _LIBC.syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_VERSION_FLAG)
+    if version < 1:
+        return False
+    n_rights = {1: 13, 2: 14, 3: 15, 4: 15}.get(version, 16)
+    rules = _LandlockRules(
+        files=(1 << n_rights) - 1,
+        network=0b11 if version >= 4 else 0,
+        scopes=0b11 if version >= 6 else 0,
+    )
+    size = 8 if version < 4 else 16 if version < 6 else 24
+    descriptor = _LIBC.syscall(_LANDLOCK_CREATE_RULESET, ctypes.byref(rules), size, 0)
+    if descriptor < 0:
+        return False
+    done: int = _LIBC.syscall(_LANDLOCK_RESTRICT_SELF, descriptor, 0)
+    os.close(descriptor)
+    return done == 0

@@ -1,0 +1,244 @@
+"""What the sandbox answers, and that its walls stand one by one."""
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from atlas_db import queries
+from atlas_db.connection import open_atlas
+from atlas_db.sql_sandbox import SqlError, SqlLimits, SqlSandbox
+
+TOOLS = Path(__file__).parents[1] / "tools"
+HEAVY = "SELECT count(*) FROM range(100000000000) a, range(100000) b"
+PATIENT = SqlLimits(deadline_s=20.0)
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[SqlSandbox]:
+    with SqlSandbox(PATIENT) as sandbox:
+        yield sandbox
+
+
+def rows(sandbox: SqlSandbox, atlas: Path, statement: str, **parameters: Any) -> Any:
+    return json.loads(sandbox.ask(atlas, statement, parameters).body)["rows"]
+
+
+def test_it_answers_what_the_owner_s_own_sql_answers(
+    sandbox: SqlSandbox, synthetic_atlas: Path
+) -> None:
+    statements = [
+        text.format(layer=1, unit=3, image_id=139, concept="water").rstrip(";")
+        for text in queries.SQL_OF.values()
+    ]
+    engine = open_atlas(synthetic_atlas)
+    with engine.connect() as connection:
+        for statement in statements:
+            names, expected = queries.select(connection, statement, limit=10_000)
+            answer = json.loads(sandbox.ask(synthetic_atlas, statement).body)
+            assert [column["name"] for column in answer["columns"]] == names
+            assert answer["n_rows"] == len(expected) == len(answer["rows"])
+            assert answer["truncated"] is False
+            for row, wanted in zip(answer["rows"], expected, strict=True):
+                assert list(row.values()) == [json.loads(json.dumps(value)) for value in wanted]
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "WITH units AS (SELECT * FROM units WHERE layer = 1) SELECT count(*) AS n FROM units",
+        "FROM units SELECT count(*) AS n WHERE layer = 1",
+        "SELECT count(*) AS n FROM main.units WHERE layer = 1",
+        "SELECT count(*) AS n FROM atlas.units WHERE layer = 1",
+        "SELECT count(*) AS n FROM atlas.main.units WHERE layer = 1",
+        "SELECT count(*) AS n FROM UNITS WHERE layer::VARCHAR LIKE '1%' -- a comment",
+        "SELECT l1 AS n FROM (SELECT 'l' || layer AS l FROM units) "
+        "PIVOT (count(*) FOR l IN ('l1'));",
+        "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 32) "
+        "SELECT max(n) AS n FROM t",
+        "SELECT list_sum([x * 2 FOR x IN range(4)]) + 20 AS n",
+        "SELECT DISTINCT count(*) OVER (PARTITION BY layer) AS n FROM units QUALIFY n = 32",
+        "SELECT (SELECT max(unit) FROM units u WHERE u.layer = l.layer) + 1 AS n FROM layers l "
+        "WHERE layer BETWEEN 1 AND 1",
+    ],
+)
+def test_it_takes_the_sql_that_people_write(
+    sandbox: SqlSandbox, synthetic_atlas: Path, statement: str
+) -> None:
+    assert rows(sandbox, synthetic_atlas, statement) == [{"n": 32}]
+
+
+def test_parameters_have_names_and_types(sandbox: SqlSandbox, synthetic_atlas: Path) -> None:
+    statement = "SELECT $n + 1 AS n, upper($word) AS word, $yes AS yes, $none AS nothing"
+    answer = rows(sandbox, synthetic_atlas, statement, n=1, word="'; DROP --", yes=True, none=None)
+    assert answer == [{"n": 2, "word": "'; DROP --", "yes": True, "nothing": None}]
+    for parameters in ({}, {"n": 1, "m": 2}):
+        with pytest.raises(SqlError, match="parameter") as caught:
+            sandbox.ask(synthetic_atlas, "SELECT $n", parameters)
+        assert caught.value.code == "sql_failed"
+
+
+STATEMENT = "SELECT uid, top_tokens, image_frequency AS f, NULL AS f FROM units ORDER BY uid"
+
+
+def test_every_format_holds_the_same_rows(sandbox: SqlSandbox, synthetic_atlas: Path) -> None:
+    def body(form: str) -> bytes:
+        answer = sandbox.ask(synthetic_atlas, STATEMENT, form=form)
+        assert (answer.n_rows, answer.truncated) == (96, False)
+        assert [name for name, _ in answer.columns] == ["uid", "top_tokens", "f", "f_2"]
+        return answer.body
+
+    expected = json.loads(body("json"))["rows"]
+    assert len(expected) == 96
+    assert [json.loads(line) for line in body("ndjson").splitlines()] == expected
+    read = list(csv.DictReader(io.StringIO(body("csv").decode(), newline="")))
+    assert [json.loads(row["top_tokens"]) for row in read] == [r["top_tokens"] for r in expected]
+    assert [float(row["f"]) for row in read] == [r["f"] for r in expected]
+    for table in (
+        pq.read_table(io.BytesIO(body("parquet"))),
+        pa.ipc.open_stream(body("arrow")).read_all(),
+    ):
+        assert table.select(["uid", "top_tokens", "f_2"]).to_pylist() == [
+            {name: row[name] for name in ("uid", "top_tokens", "f_2")} for row in expected
+        ]
+        assert table.schema.metadata[b"truncated"] == b"false"
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "ndjson", "parquet", "arrow"])
+@pytest.mark.parametrize(("n", "truncated"), [(6, True), (5, False), (0, False)])
+def test_what_is_left_out_is_said(
+    sandbox: SqlSandbox, synthetic_atlas: Path, form: str, n: int, truncated: bool
+) -> None:
+    answer = sandbox.ask(synthetic_atlas, f"SELECT uid FROM units LIMIT {n}", form=form, max_rows=5)
+    assert (answer.n_rows, answer.truncated) == (min(n, 5), truncated)
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "ndjson", "parquet", "arrow"])
+def test_an_answer_is_within_its_bytes(synthetic_atlas: Path, form: str) -> None:
+    limits = SqlLimits(deadline_s=20.0, max_bytes=50_000)
+    with SqlSandbox(limits) as sandbox:
+        statement = "SELECT hash(range) AS h, repeat('x', 50) FROM range(100000)"
+        answer = sandbox.ask(synthetic_atlas, statement, form=form)
+    assert answer.truncated
+    assert 0 < answer.n_rows < 1000
+    assert 5_000 < len(answer.body) < 60_000
+
+
+@pytest.mark.parametrize(
+    ("statement", "code", "said"),
+    [
+        ("SELECT * FROM unit", "sql_refused", "no table 'unit'.*Near it: units"),
+        ("SELECT lowr('A')", "sql_refused", "lowr.*Near it: lower"),
+        ("SELECT layr FROM units", "sql_failed", 'layr.*"layer".*LINE 1'),
+        ("SELEC 1", "sql_refused", "not SQL.*SELEC"),
+        ("SELECT 1; SELECT 2", "sql_refused", "2 statements.*one by one"),
+        ("DESCRIBE units", "sql_refused", "SELECT|DESCRIBE.*schema"),
+        ("SELECT 'a'::INT", "sql_failed", "Could not convert string 'a'"),
+        ("SELECT range(1000000000)", "sql_too_big", "memory"),
+    ],
+)
+def test_an_error_says_what_to_do(
+    sandbox: SqlSandbox, synthetic_atlas: Path, statement: str, code: str, said: str
+) -> None:
+    with pytest.raises(SqlError) as caught:
+        sandbox.ask(synthetic_atlas, statement)
+    assert caught.value.code == code
+    text = f"{caught.value} {caught.value.hint}".replace("\n", " ")
+    assert re.search(said, text), text
+
+
+def test_too_many_at_once_are_refused_and_the_others_answered(synthetic_atlas: Path) -> None:
+    limits = SqlLimits(deadline_s=1.5, n_at_once=1, n_waiting=1, wait_s=20.0)
+    outcomes: list[str] = []
+
+    def ask() -> None:
+        try:
+            sandbox.ask(synthetic_atlas, HEAVY)
+        except SqlError as error:
+            outcomes.append(error.code)
+
+    with SqlSandbox(limits) as sandbox:
+        sandbox.start()
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(outcomes) == ["sql_busy"] * 2 + ["sql_too_slow"] * 2
+        assert rows(sandbox, synthetic_atlas, "SELECT 1 AS n") == [{"n": 1}]
+
+
+def children(process: int) -> list[int]:
+    found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [int(one) for one in found]
+
+
+def test_a_killed_zygote_is_replaced_and_a_closed_one_leaves_nobody(synthetic_atlas: Path) -> None:
+    with SqlSandbox(SqlLimits(deadline_s=20.0)) as sandbox:
+        sandbox.start()
+        assert sandbox._zygote is not None
+        first = sandbox._zygote[0]
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+        assert rows(sandbox, synthetic_atlas, "SELECT 1 AS n") == [{"n": 1}]
+        second = sandbox._zygote[0]
+        assert second.pid != first.pid
+
+        def ask() -> None:
+            with pytest.raises(SqlError):
+                sandbox.ask(synthetic_atlas, HEAVY)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        deadline_s = time.monotonic() + 10
+        while not children(second.pid) and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        running = children(second.pid)
+        assert running
+        time.sleep(0.3)  # past its setting up, where it ties its life to its parent's
+    thread.join()
+    deadline_s = time.monotonic() + 10
+    while any(Path(f"/proc/{one}").exists() for one in running):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
+def test_from_inside_nothing_is_possible(synthetic_atlas: Path, tmp_path: Path) -> None:
+    """Though no rule looks at what is done: these are the other walls."""
+    secret = tmp_path / "secret"
+    secret.write_text("kept")
+    done = subprocess.run(
+        [sys.executable, TOOLS / "inside_sandbox.py", synthetic_atlas, secret],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    user = 65534 if os.geteuid() == 0 else os.geteuid()
+    assert done.stdout == f"possible: []; the atlas has 96 units; user {user}\n", done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["secret"]
+
+
+def test_an_atlas_that_is_not_there_is_no_one_s_path(sandbox: SqlSandbox, tmp_path: Path) -> None:
+    with pytest.raises(SqlError, match="cannot be read") as caught:
+        sandbox.ask(tmp_path / "missing.duckdb", "SELECT 1")
+    assert str(tmp_path) not in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize("wrong", [{"deadline_s": 0}, {"n_at_once": 0}, {"wait_s": float("nan")}])
+def test_limits_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        SqlLimits(**wrong)
