@@ -8,11 +8,13 @@
 
 What the weights alone say (decoded tokens, neighbours) is computed once; then the images go
 through detection shard by shard. The same inputs give the same tables, wherever the build was
-stopped and however it was cut into shards.
+stopped, however it was cut into shards, and whoever made them: with `Execution.part` several
+builds share the shards of one run folder out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,10 +30,11 @@ from builder.manifest import new_manifest
 from builder.run_folder import (
     explain_full_disk,
     finish_manifest,
-    lock_run,
+    missing_shards,
     open_manifest,
     write_once,
 )
+from builder.run_lock import lock_common, lock_part, lock_run
 from builder.settings import BuildSettings, Execution, Progress, no_progress
 from builder.shard_builder import ShardBuilder, shard_ranges
 from builder.vocabulary import vocabulary_table
@@ -54,35 +57,45 @@ def build_run(
     """
     execution = execution or Execution()
     model = LanguageModel(captioner.model)
-    with lock_run(run), explain_full_disk(run):
+    is_part = execution.part != (1, 1)
+    lock = lock_part(run, *execution.part) if is_part else lock_run(run)
+    ranges = shard_ranges(dataset.tables["images"].num_rows, settings.images_per_shard)
+    with lock, explain_full_disk(run):
         wanted = new_manifest(captioner, model, dataset, settings, execution)
-        manifest = open_manifest(run, wanted)
-        _write_dataset(run, dataset)
-        _write_weights(run, captioner, model, settings, progress)
-        ranges = shard_ranges(dataset.tables["images"].num_rows, settings.images_per_shard)
-        builder = ShardBuilder(captioner, model, dataset, settings, execution)
-        shards = builder.write_missing(run, ranges, progress)
-        finish_manifest(run, manifest, ranges, shards)
+        with lock_common(run):
+            open_manifest(run, wanted)
+            write_dataset(run, dataset)
+            if not has_weights(run):
+                write_weights(run, weights_tables(captioner, model, settings, progress))
+        builder = ShardBuilder(captioner, model, settings, execution)
+        shards = builder.write_missing(run, dataset, ranges, progress)
+        with lock_common(run):
+            if not is_part or not missing_shards(run, len(ranges)):
+                finish_manifest(run, ranges, shards)
     return run
 
 
-def _write_dataset(run: Path, dataset: CocoDataset) -> None:
+def write_dataset(run: Path, dataset: CocoDataset) -> None:
+    """Write what the data set says, unless an earlier build has."""
     folder = run / "dataset"
     tables = {n: t for n, t in dataset.tables.items() if not (folder / f"{n}.parquet").exists()}
     write_once(folder, tables, DATASET_SCHEMAS)
 
 
-def _write_weights(
-    run: Path,
-    captioner: Captioner,
-    model: LanguageModel,
-    settings: BuildSettings,
-    progress: Progress,
-) -> None:
-    """Decode the units and find neighbours, unless an earlier build has."""
-    folder = run / "weights"
-    if all((folder / f"{name}.parquet").exists() for name in WEIGHTS_SCHEMAS):
-        return
+def has_weights(run: Path) -> bool:
+    """Say whether what the weights say has been written."""
+    return all((run / "weights" / f"{name}.parquet").exists() for name in WEIGHTS_SCHEMAS)
+
+
+def write_weights(run: Path, tables: Mapping[str, pa.Table]) -> None:
+    """Write what the weights say."""
+    write_once(run / "weights", tables, WEIGHTS_SCHEMAS)
+
+
+def weights_tables(
+    captioner: Captioner, model: LanguageModel, settings: BuildSettings, progress: Progress
+) -> dict[str, pa.Table]:
+    """Decode the units and find neighbours: the tables of WEIGHTS_SCHEMAS."""
     n_tokens = len(captioner.tokenizer)
     decoded = []
     for layer, table in enumerate(decode_units(model, n_tokens, norm=settings.decode_norm)):
@@ -90,11 +103,10 @@ def _write_weights(
         progress("decode units", layer + 1, model.n_layers)
     unit_tokens = pa.concat_tables(decoded)
     token_ids = torch.tensor(pc.unique(unit_tokens["token_id"]).sort().to_numpy())
-    tables = {
+    return {
         "units": pa.table({"uid": range(model.n_units), "write_norm": write_norms(model).numpy()}),
         "unit_tokens": unit_tokens,
         "vocabulary": vocabulary_table(captioner.tokenizer),
         "unit_neighbours": unit_neighbours(model),
         "token_neighbours": token_neighbours(model, token_ids, n_tokens),
     }
-    write_once(folder, tables, WEIGHTS_SCHEMAS)

@@ -1,4 +1,4 @@
-"""A run folder while it is being written: one writer, whole shards, nothing lost.
+"""A run folder while it is being written: whole shards, nothing lost.
 
 A shard's tables are written into `shards/00003.partial/`, flushed, and the folder is renamed; so
 a killed build goes on from the last whole shard. A shard whose files do not have the hashes that
@@ -8,7 +8,6 @@ its `shard.json` states is set aside and made again.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -33,29 +32,6 @@ from atlas_db.run_format import (
 
 #: Keys of the manifest that say what is built; a run folder holds one such thing.
 IDENTITY = ("is_random", "captioner", "dataset", "settings", "model")
-
-
-@contextmanager
-def lock_run(run: Path) -> Iterator[None]:
-    """Hold a run folder for one builder.
-
-    Raises:
-        RunError: Another builder holds it, or the folder cannot be made.
-    """
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        file = (run / ".lock").open("w")
-    except OSError as error:
-        raise RunError(f"the run folder {run} cannot be written: {error.strerror}.") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunError(
-                f"another build is writing {run}. Wait for it to end, or give this one a folder "
-                "of its own with --run."
-            ) from None
-        yield
 
 
 @contextmanager
@@ -165,9 +141,13 @@ def read_shard(run: Path, index: int, bounds: tuple[int, int]) -> dict[str, Any]
     return shard if is_whole else None
 
 
+def missing_shards(run: Path, n_shards: int) -> list[int]:
+    """Give the indices of shards that are not there; those that are may still be damaged."""
+    return [i for i in range(n_shards) if not (shard_folder(run, i) / "shard.json").exists()]
+
+
 def finish_manifest(
     run: Path,
-    manifest: Mapping[str, Any],
     ranges: Sequence[tuple[int, int]],
     known: Mapping[int, Mapping[str, Any]] | None = None,
 ) -> bool:
@@ -188,7 +168,7 @@ def finish_manifest(
         for shard in whole
     ]
     content = {
-        **manifest,
+        **read_manifest(run),
         "n_images": sum(shard["n_images"] for shard in whole),
         "files": {
             f"{folder}/{name}.parquet": file_sha256(run / folder / f"{name}.parquet")

@@ -55,11 +55,13 @@ class Execution:
         batch_size: Images in one forward and backward pass; None measures what the device holds.
             Halved when memory runs out.
         n_workers: Processes that read images; 0 reads them in this one.
+        part: (i, n): of n builds of an array, the i-th, from 1. It makes every n-th shard.
         command: Written into the manifest.
     """
 
     batch_size: int | None = None
     n_workers: int = 1
+    part: tuple[int, int] = (1, 1)
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -67,3 +69,5 @@ class Execution:
             raise ValueError(f"batch_size must be >= 1, got {self.batch_size}")
         if self.n_workers < 0:
             raise ValueError(f"n_workers must be >= 0, got {self.n_workers}")
+        if not 1 <= self.part[0] <= self.part[1]:
+            raise ValueError(f"part must be (i, n) with 1 <= i <= n, got {self.part}")

@@ -80,13 +80,11 @@ class ShardBuilder:
         self,
         captioner: Captioner,
         model: LanguageModel,
-        dataset: CocoDataset,
         settings: BuildSettings,
         execution: Execution,
     ) -> None:
         self.captioner = captioner
         self.model = model
-        self.dataset = dataset
         self.settings = settings
         self.execution = execution
         self.batch_size = execution.batch_size
@@ -102,11 +100,16 @@ class ShardBuilder:
         )
 
     def write_missing(
-        self, run: Path, ranges: Sequence[tuple[int, int]], progress: Progress
+        self,
+        run: Path,
+        dataset: CocoDataset,
+        ranges: Sequence[tuple[int, int]],
+        progress: Progress,
     ) -> Shards:
-        """Write every shard that is not there whole; give the descriptions of all."""
-        total = ranges[-1][1]
-        shards = [Shard(index, *bounds) for index, bounds in enumerate(ranges)]
+        """Write every shard of its part that is not there whole; give the part's descriptions."""
+        part, n_parts = self.execution.part
+        shards = [Shard(i, *bounds) for i, bounds in enumerate(ranges)][part - 1 :: n_parts]
+        total = sum(shard.n_images for shard in shards)
         found = {shard.index: read_shard(run, shard.index, shard.bounds) for shard in shards}
         whole = {index: shard for index, shard in found.items() if shard is not None}
         missing = [shard for shard in shards if shard.index not in whole]
@@ -119,7 +122,8 @@ class ShardBuilder:
 
         with ThreadPoolExecutor(1, thread_name_prefix="write shard") as writer:
             pending: Future[dict[str, Any]] | None = None
-            for result in self.detect(missing, lambda n: progress("detect", before + n, total)):
+            done = self.detect(dataset, missing, lambda n: progress("detect", before + n, total))
+            for result in done:
                 if pending is not None:
                     collect(pending)
                 shard = result.shard
@@ -130,12 +134,13 @@ class ShardBuilder:
         return whole
 
     def detect(
-        self, shards: Sequence[Shard], progress: Callable[[int], None]
+        self, dataset: CocoDataset, shards: Sequence[Shard], progress: Callable[[int], None]
     ) -> Iterator[ShardResult]:
         """Run shards, ascending, through detection; halve the batch when memory runs out.
 
         Args:
-            shards: Which.
+            dataset: Only its folder and its images are used.
+            shards: Which of the images.
             progress: Told of how many of their images are done.
 
         Raises:
@@ -143,9 +148,13 @@ class ShardBuilder:
         """
         remaining = list(shards)
         n_done = 0
+
+        def reached(n: int) -> None:
+            progress(n_done + n)
+
         while remaining:
             try:
-                for result in self._detect_once(remaining, n_done, progress):
+                for result in self._detect_once(dataset, remaining, reached):
                     remaining = remaining[1:]
                     yield result
             except RuntimeError as error:
@@ -159,17 +168,17 @@ class ShardBuilder:
             n_done = sum(shard.n_images for shard in shards) - sum(s.n_images for s in remaining)
 
     def _detect_once(
-        self, shards: Sequence[Shard], n_done: int, progress: Callable[[int], None]
+        self, dataset: CocoDataset, shards: Sequence[Shard], progress: Callable[[int], None]
     ) -> Iterator[ShardResult]:
-        """Run shards through detection with one loader for all, after `n_done` images of others."""
+        """Run shards through detection with one loader for all."""
         if self.batch_size is None:
             self.batch_size = measured_batch_size(self._probe, self.captioner.device)
-        images = self.dataset.tables["images"]
+        images = dataset.tables["images"]
         ends = list(accumulate(shard.n_images for shard in shards))
         batches = prefetch(
             iterate_batches(
                 pa.concat_tables([images.slice(s.start, s.n_images) for s in shards]),
-                self.dataset.folder,
+                dataset.folder,
                 self.captioner.config,
                 batch_size=self.batch_size,
                 n_workers=self.execution.n_workers,
@@ -189,7 +198,7 @@ class ShardBuilder:
                     if batch.image_ids:
                         self._run_batch(batch.image_ids, batch.pixels, batch.thumbnails, collected)
                     n_seen += len(batch.image_ids) + len(batch.skipped)
-                    progress(n_done + n_seen)
+                    progress(n_seen)
                 yield ShardResult(shard, collected.tables(), skipped)
 
     def _new_tables(self) -> ShardTables:

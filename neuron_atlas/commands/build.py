@@ -8,23 +8,8 @@ from typing import Any
 
 import click
 
+from neuron_atlas.commands.build_options import BatchSize, Part
 from neuron_atlas.progress import ProgressBars
-
-
-class BatchSize(click.ParamType):
-    """A number of images >= 1, or `auto`, which becomes None."""
-
-    name = "batch size"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | None:
-        """Read the number."""
-        if value == "auto" or isinstance(value, int):
-            return None if value == "auto" else value
-        if not value.isdecimal() or int(value) < 1:
-            self.fail(f"{value!r} is neither a number >= 1 nor 'auto'.", param, ctx)
-        return int(value)
 
 
 @click.command()
@@ -110,6 +95,20 @@ class BatchSize(click.ParamType):
     show_default=True,
     help="A stopped build loses at most one shard.",
 )
+@click.option(
+    "--shard",
+    "part",
+    type=Part(),
+    metavar="i/n",
+    help="Make every n-th shard from the i-th, beside builds that make the others. Implies "
+    "--no-ingest.",
+)
+@click.option(
+    "--ray",
+    "ray_address",
+    metavar="ADDRESS",
+    help="Run the shards on a Ray cluster: its address, auto, or local for one on this machine.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 def build(
     captioner_source: str,
@@ -119,6 +118,8 @@ def build(
     run_folder: Path | None,
     no_ingest: bool,
     limit: int | None,
+    part: tuple[int, int] | None,
+    ray_address: str | None,
     device: str | None,
     dtype: str | None,
     quiet: bool,
@@ -132,14 +133,18 @@ def build(
     Example:
       neuron-atlas build --captioner tiny --coco coco --split val2017 --db atlas.duckdb
     """
-    from builder.build import BuildSettings, Execution, build_run
+    from builder.build import build_run
     from builder.captioner import load_captioner
     from builder.coco import load_coco
     from builder.devices import best_device
+    from builder.settings import BuildSettings, Execution
 
+    if part and ray_address:
+        raise click.UsageError("--shard and --ray exclude one another: Ray shares shards out.")
     execution = Execution(
         batch_size=options.pop("batch_size"),
         n_workers=options.pop("n_workers"),
+        part=part or (1, 1),
         command=command_line(),
     )
     settings = BuildSettings(**options)
@@ -147,14 +152,40 @@ def build(
     dataset = load_coco(coco_folder, split, limit=limit)
     for warning in dataset.warnings:
         click.echo(f"Warning: {warning}", err=True)
-    captioner = load_captioner(captioner_source, device=device or best_device(), dtype=dtype)
+    device = device or best_device()
     with ProgressBars(is_quiet=quiet) as progress:
-        build_run(captioner, dataset, run_folder, settings, execution=execution, progress=progress)
+        if ray_address is None:
+            captioner = load_captioner(captioner_source, device=device, dtype=dtype)
+            build_run(
+                captioner, dataset, run_folder, settings, execution=execution, progress=progress
+            )
+        else:
+            from builder.ray_build import build_with_ray, ray_job
+
+            job = ray_job(captioner_source, device, dtype, settings, execution)
+            address = None if ray_address == "local" else ray_address
+            build_with_ray(job, dataset, run_folder, address=address, progress=progress)
+    if part and not _is_complete(run_folder, is_quiet=quiet):
+        return
     report_run(run_folder, is_quiet=quiet)
-    if not no_ingest:
+    if not (no_ingest or part):
         from neuron_atlas.commands.ingest import ingest_run
 
         ingest_run(run_folder, database, is_quiet=quiet)
+
+
+def _is_complete(run_folder: Path, *, is_quiet: bool) -> bool:
+    """Say whether the other builds of an array have made their shards too."""
+    from atlas_db.run_format import read_manifest
+
+    is_complete = bool(read_manifest(run_folder)["is_complete"])
+    if not is_quiet:
+        click.echo(
+            f"{run_folder} is complete: now run `neuron-atlas ingest {run_folder}`."
+            if is_complete
+            else f"{run_folder}: this part is done; shards of other parts are still missing."
+        )
+    return is_complete
 
 
 def command_line() -> str:

@@ -24,7 +24,7 @@ from builder.coco import load_coco
 from builder.init_random import init_random_captioner
 from builder.language_model import count_hooks
 from builder.manifest import check_images_read
-from builder.run_folder import lock_run
+from builder.run_lock import lock_run
 from builder.shard_builder import shard_ranges
 from builder.tables import ShardTables
 
@@ -174,6 +174,31 @@ def test_two_builders_do_not_meet(captioner_folder: Path, coco: Path, tmp_path: 
     with lock_run(run), pytest.raises(RunError, match=r"another build is writing .*--run"):
         run_of(load_captioner(captioner_folder), coco, run)
     assert not (run / "manifest.json").exists()
+
+
+def test_parts_of_an_array_make_one_run(captioner_folder: Path, coco: Path, tmp_path: Path) -> None:
+    """Three builds, a third of the shards each; the last to end completes the manifest."""
+    captioner = load_captioner(captioner_folder)
+    run = tmp_path / "array"
+    for part in (2, 1):
+        run_of(captioner, coco, run, part=(part, 3))
+        assert not read_manifest(run)["is_complete"]
+    assert sorted(folder.name for folder in run.glob("shards/?????")) == ["00000", "00001", "00003"]
+    run_of(captioner, coco, run, part=(3, 3))
+    assert read_manifest(run)["is_complete"]
+    assert content(run) == content(run_of(captioner, coco, tmp_path / "whole"))
+
+
+def test_a_plain_build_ends_what_an_array_left(
+    captioner_folder: Path, coco: Path, tmp_path: Path
+) -> None:
+    captioner = load_captioner(captioner_folder)
+    run = run_of(captioner, coco, tmp_path / "array", part=(2, 2))
+    times = {file: file.stat().st_mtime_ns for file in run.glob("shards/?????/shard.json")}
+    run_of(captioner, coco, run)
+    assert len(times) == 2
+    assert all(file.stat().st_mtime_ns == time_ns for file, time_ns in times.items())
+    assert content(run) == content(run_of(captioner, coco, tmp_path / "whole"))
 
 
 def test_a_full_disk_stops_and_goes_on(
