@@ -211,3 +211,33 @@ def test_every_command_has_an_example() -> None:
         assert result.exit_code == 0
         assert "Example:" in result.output, path
         assert "neuron-atlas " + " ".join(path) in result.output, path
+
+
+def test_builds_of_an_array_end_in_a_whole_run(
+    build: Callable[..., Result], tmp_path: Path
+) -> None:
+    first = build("--images-per-shard", "2", "--shard", "1/2")
+    assert first.exit_code == 0, first.output
+    assert "shards of other parts are still missing" in first.output
+    second = build("--images-per-shard", "2", "--shard", "2/2")
+    assert second.exit_code == 0, second.output
+    assert re.search(r"is complete: now run `neuron-atlas ingest .*atlas\.run`", second.output)
+    assert not (tmp_path / "atlas.duckdb").exists()
+    ingested = run("ingest", tmp_path / "atlas.run", "--db", tmp_path / "atlas.duckdb")
+    assert ingested.exit_code == 0, ingested.output
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--shard", "4/3", "'4/3' is not i/n with 1 <= i <= n"),
+        ("--shard", "2", "'2' is not i/n"),
+        ("--batch-size", "0", "'0' is neither a number >= 1 nor 'auto'"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(
+    build: Callable[..., Result], option: str, value: str, message: str
+) -> None:
+    result = build(option, value)
+    assert result.exit_code == 2
+    assert message in result.output
