@@ -83,9 +83,9 @@ def load_cache(folder: Path, n_images: int) -> PictureCache:
     )
 
 
-def reduce_pixels(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def reduce_pixels(pixels: npt.NDArray[np.uint8], size_px: int = INPUT_PX) -> npt.NDArray[np.uint8]:
     """Reduce a picture to the encoder's size, as the builder's loader does (squash, bilinear)."""
-    image = Image.fromarray(pixels).resize((INPUT_PX, INPUT_PX), Image.Resampling.BILINEAR)
+    image = Image.fromarray(pixels).resize((size_px, size_px), Image.Resampling.BILINEAR)
     return np.asarray(image)
 
 

@@ -82,9 +82,9 @@ def test_the_language_model_learns_and_resumes_exactly(shop: Workshop, tmp_path:
 
 def test_the_encoder_learns_and_resumes_exactly(shop: Workshop, tmp_path: Path) -> None:
     cache = load_cache(shop.work / "pictures", SMOKE.n_pictures)
-    recipe = EncoderRecipe(width=32, depth=1, n_heads=2, n_codes=16, batch=16, n_steps=60)
+    recipe = EncoderRecipe(width=32, depth=1, n_heads=2, n_codes=16, batch=8, n_steps=40)
     whole = train_encoder(cache, tmp_path / "whole", recipe, seed=0)
-    train_encoder(cache, tmp_path / "parts", recipe, seed=0, stop_step=23)
+    train_encoder(cache, tmp_path / "parts", recipe, seed=0, stop_step=17)
     resumed = train_encoder(cache, tmp_path / "parts", recipe, seed=0)
     assert _same(whole, resumed)
     losses = _losses(tmp_path / "whole" / "encoder.csv", "tokens")
