@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from atlas_db.concepts import fold, stem
 from atlas_db.errors import NotInAtlasError
-from atlas_db.queries.of_units import SUMMARY, summary_of
+from atlas_db.queries.of_units import summaries
 from atlas_db.queries.paging import check_page, next_offset
 from atlas_db.queries.statements import bulk_rows, collector_paused
 from atlas_db.records import (
@@ -21,7 +21,7 @@ from atlas_db.records import (
     Page,
     RelatedConcept,
 )
-from atlas_db.schema import Concept, ConceptNeighbour, Unit
+from atlas_db.schema import Concept, ConceptNeighbour
 from atlas_db.schema import ConceptUnit as ConceptUnitRow
 
 #: Edits (of letters left out, added, changed or swapped) that a fuzzy search forgives.
@@ -145,7 +145,7 @@ def _units(
     """List the units that promote any of some concepts, each once, by its best."""
     row = ConceptUnitRow
     columns = (row.uid, row.concept, row.rank, row.token, row.prob)
-    chosen = select(*columns).where(row.concept.in_(sorted(wanted)))
+    chosen: Any = select(*columns).where(row.concept.in_(sorted(wanted)))
     if len(wanted) > 1:
         place = func.row_number().over(
             partition_by=row.uid, order_by=(row.prob.desc(), row.concept)
@@ -153,13 +153,9 @@ def _units(
         every = chosen.add_columns(place.label("place")).subquery()
         chosen = select(*every.c[:5]).where(every.c.place == 1)
     order = (chosen.selected_columns.prob.desc(), chosen.selected_columns.uid)
-    part = chosen.order_by(*order).limit(limit).offset(offset).subquery()
-    rows = connection.execute(
-        select(part.c.concept, part.c.rank, part.c.token, part.c.prob, *SUMMARY)
-        .join(part, part.c.uid == Unit.uid)
-        .order_by(part.c.prob.desc(), part.c.uid)
-    ).all()
-    return tuple(ConceptUnit(summary_of(row[4:]), *row[:4]) for row in rows)
+    rows = bulk_rows(connection, chosen.order_by(*order).limit(limit).offset(offset))
+    units = summaries(connection, {row[0] for row in rows})
+    return tuple(ConceptUnit(units[row[0]], *row[1:]) for row in rows)
 
 
 def _related(
@@ -216,18 +212,18 @@ def _first_units(
     order = (row.prob.desc(), row.uid)
     place = func.row_number().over(partition_by=row.concept, order_by=order).label("place")
     ranked = (
-        select(row.concept, row.rank, row.token, row.prob, row.uid, place)
+        select(row.concept, row.uid, row.rank, row.token, row.prob, place)
         .where(row.concept.between(first, last))
         .subquery()
     )
     rows = bulk_rows(
         connection,
-        select(ranked.c.concept, ranked.c.rank, ranked.c.token, ranked.c.prob, *SUMMARY)
-        .join(Unit, Unit.uid == ranked.c.uid)
+        select(*ranked.c[:5])
         .where(ranked.c.place <= N_CONCEPT_UNITS)
         .order_by(ranked.c.concept, ranked.c.place),
     )
+    units = summaries(connection, {row[1] for row in rows})
     return {
-        key: tuple(ConceptUnit(summary_of(row[4:]), *row[:4]) for row in group)
+        key: tuple(ConceptUnit(units[row[1]], key, *row[2:]) for row in group)
         for key, group in groupby(rows, key=itemgetter(0))
     }

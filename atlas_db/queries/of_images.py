@@ -11,6 +11,7 @@ import numpy as np
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from atlas_db.errors import NotInAtlasError
+from atlas_db.queries.of_units import summaries
 from atlas_db.queries.paging import check_page, next_offset
 from atlas_db.queries.statements import bulk_rows, collector_paused
 from atlas_db.records import AttributionRecord, ImageRecord, ImageSummary, Page, TargetRecord
@@ -23,7 +24,6 @@ from atlas_db.schema import (
     Licence,
     Target,
     Thumbnail,
-    Unit,
 )
 
 _BLOCK = 100
@@ -172,20 +172,20 @@ def _attributions(
     maps = (table.heatmap, table.heatmap_scale, table.heatmap_zero) if table is ImageUnit else ()
     rows = bulk_rows(
         connection,
-        select(table.image_id, *(getattr(table, name) for name in names), Unit.top_tokens, *maps)
-        .join(Unit, Unit.uid == table.uid)
+        select(table.image_id, *(getattr(table, name) for name in names), *maps)
         .where(within(table.image_id))
         .order_by(table.image_id, table.target, table.rank),
     )
+    units = summaries(connection, {row[3] for row in rows})
     return {
-        key: tuple(_attribution(row) for row in group)
+        key: tuple(_attribution(row, units[row[3]].top_tokens) for row in group)
         for key, group in groupby(rows, key=itemgetter(0))
     }
 
 
-def _attribution(row: Any) -> AttributionRecord:
-    tokens, *packed = row[11:]
-    values = [*row[1:11], tuple(tokens)]
+def _attribution(row: Any, top_tokens: tuple[str, ...]) -> AttributionRecord:
+    values = [*row[1:11], top_tokens]
+    packed = row[11:]
     if packed and packed[0]:
         values += [np.frombuffer(packed[0], np.uint8), *packed[1:]]
     return AttributionRecord(*values)

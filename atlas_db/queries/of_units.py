@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -14,7 +14,7 @@ from atlas_db.concepts import fold
 from atlas_db.errors import NotInAtlasError
 from atlas_db.histogram import QUANTILES
 from atlas_db.queries.paging import check_page, next_offset
-from atlas_db.queries.statements import Ranged, collector_paused, ranged
+from atlas_db.queries.statements import AMONG, Ranged, bulk_rows, collector_paused, ranged
 from atlas_db.records import (
     ExemplarRecord,
     Page,
@@ -77,11 +77,12 @@ _HEATMAPS = ranged(
     select(Heatmaps.uid, Heatmaps.scales, Heatmaps.zeros, Heatmaps.maps), Heatmaps.uid
 )
 _NEIGHBOURS = ranged(
-    select(UnitNeighbour.uid, UnitNeighbour.cosine, *SUMMARY)
-    .join(Unit, Unit.uid == UnitNeighbour.neighbour_uid)
-    .order_by(UnitNeighbour.uid, UnitNeighbour.rank),
+    select(UnitNeighbour.uid, UnitNeighbour.neighbour_uid, UnitNeighbour.cosine).order_by(
+        UnitNeighbour.uid, UnitNeighbour.rank
+    ),
     UnitNeighbour.uid,
 )
+_SUMMARIES = select(*SUMMARY).where(Unit.uid.in_(AMONG))
 
 
 def _of_images() -> Ranged:
@@ -115,6 +116,14 @@ def summary_of(row: Any) -> UnitSummary:
     """Make a summary of the first `N_SUMMARY` values of a row that selects `SUMMARY`."""
     uid, layer, unit, tokens, *rest = row[:N_SUMMARY]
     return UnitSummary(uid, layer, unit, tuple(tokens), *rest)
+
+
+def summaries(connection: Connection, uids: Collection[int]) -> dict[int, UnitSummary]:
+    """Look up the summaries of some units."""
+    if not uids:
+        return {}
+    rows = bulk_rows(connection, _SUMMARIES, {"among": sorted(uids)})
+    return {row[0]: summary_of(row) for row in rows}
 
 
 def units(
@@ -284,7 +293,8 @@ def _images(connection: Connection, first: int, stop: int) -> dict[int, tuple[Un
 
 def _similar(connection: Connection, first: int, stop: int) -> dict[int, tuple[SimilarUnit, ...]]:
     rows = _NEIGHBOURS.rows(connection, first, stop)
+    found = summaries(connection, {row[1] for row in rows})
     return {
-        uid: tuple(SimilarUnit(summary_of(row[2:]), row[1]) for row in group)
+        uid: tuple(SimilarUnit(found[row[1]], row[2]) for row in group)
         for uid, group in groupby(rows, key=itemgetter(0))
     }

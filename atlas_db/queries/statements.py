@@ -17,6 +17,8 @@ from sqlalchemy import BigInteger, Connection, Select, bindparam
 
 FIRST = bindparam("first", type_=BigInteger, literal_execute=True)
 STOP = bindparam("stop", type_=BigInteger, literal_execute=True)
+#: For `column.in_(AMONG)`: an index serves it, as it does not serve a join.
+AMONG = bindparam("among", type_=BigInteger, expanding=True, literal_execute=True)
 
 
 @dataclass(frozen=True)
