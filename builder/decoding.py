@@ -8,11 +8,16 @@ Whether the final norm comes first is not said in the paper. The default is with
 is taken as printed, and the norm would divide by the length of one write vector where the model
 divides by that of a whole residual stream. `norm="final"` applies it, its bias included; the
 unembedding's bias, the same for all units, is left out in both.
+
+Products are made in chunks, on the captioner's device, from the weights as they are, with sums and
+logits in float32; of each chunk only the greatest values are kept. Nothing of units x vocabulary
+or units x units is ever held.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 import torch
@@ -20,10 +25,24 @@ from torch import Tensor
 
 from atlas_db.run_format import N_NEIGHBOURS, N_TOKENS
 from builder.language_model import LanguageModel
+from builder.top_k import top_k, top_k_of_both_signs
 
-#: Rows of one matrix product: 1024 x 50,400 float32 logits are 206 MB.
-_CHUNK = 1024
+#: Of one chunk's logits or cosines; a few such tensors are alive at once.
+_CHUNK_BYTES = 2**28
 NORMS = ("none", "final")
+
+
+def float32_product(rows: Tensor, columns: Tensor) -> Tensor:
+    """Multiply (n, d) by (d, m) with float32 sums and a float32 result; float64 stays float64."""
+    if rows.dtype in (torch.bfloat16, torch.float16):
+        if rows.device.type == "cuda":
+            return torch.mm(rows, columns, out_dtype=torch.float32)
+        rows, columns = rows.float(), columns.float()
+    return rows @ columns
+
+
+def _rows_in_chunk(n_columns: int) -> int:
+    return max(1, _CHUNK_BYTES // (4 * n_columns))
 
 
 @torch.no_grad()
@@ -43,34 +62,44 @@ def decode_units(
     """
     if norm not in NORMS:
         raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
-    unembedding = model.unembedding[:n_tokens]
+    columns = model.unembedding[:n_tokens].T
+    if columns.device.type == "cpu":
+        columns = columns.to(torch.promote_types(columns.dtype, torch.float32))
     k = min(k, n_tokens)
     for layer in model.layers:
         vectors = model.write_vectors(layer)
-        chunks = []
-        for start in range(0, model.d_mlp, _CHUNK):
-            rows = vectors[start : start + _CHUNK]
-            if norm == "final":
-                rows = model.final_norm(rows)
-            logits = (rows @ unembedding.T).to(torch.promote_types(rows.dtype, torch.float32))
-            first_uid = layer * model.d_mlp + start
-            chunks += [_token_rows(logits, sign, k, first_uid) for sign in (1, -1)]
-        yield pa.concat_tables(chunks).sort_by([("uid", "ascending"), ("sign", "descending")])
+        found = []
+        for rows in vectors.split(_rows_in_chunk(n_tokens)):
+            rows = model.final_norm(rows) if norm == "final" else rows
+            found.append(_decode(float32_product(rows.to(columns.dtype), columns), k))
+        yield _token_table(layer * model.d_mlp, *map(torch.cat, zip(*found, strict=True)))
 
 
-def _token_rows(logits: Tensor, sign: int, k: int, first_uid: int) -> pa.Table:
-    """Take the top k of `sign * logits` (units, vocabulary) as rows of `unit_tokens`."""
-    signed = logits * sign
-    top, token_ids = signed.topk(k, dim=1)
-    prob = (top - signed.logsumexp(dim=1, keepdim=True)).exp()
-    n_units = len(logits)
+def _decode(logits: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Give token ids, logits and probabilities of both signs from logits (n, vocabulary).
+
+    Overwrites `logits`.
+
+    Returns:
+        (n, 2, k) each: promoted tokens, then suppressed ones.
+    """
+    top, token_ids = top_k_of_both_signs(logits, k)
+    promoted = logits.log_softmax(dim=1).gather(1, token_ids[:, 0])
+    suppressed = logits.neg_().log_softmax(dim=1).gather(1, token_ids[:, 1])
+    return token_ids, top, torch.stack([promoted, suppressed], dim=1).exp_()
+
+
+def _token_table(first_uid: int, token_ids: Tensor, logits: Tensor, prob: Tensor) -> pa.Table:
+    """Make rows of `unit_tokens` of (units, 2, k) tensors."""
+    n_units, _, k = token_ids.shape
+    signs = torch.tensor([1, -1], dtype=torch.int8)
     return pa.table(
         {
-            "uid": torch.arange(n_units).add(first_uid).repeat_interleave(k).numpy(),
-            "sign": torch.full((n_units * k,), sign, dtype=torch.int8).numpy(),
-            "rank": torch.arange(1, k + 1, dtype=torch.int8).repeat(n_units).numpy(),
+            "uid": torch.arange(first_uid, first_uid + n_units).repeat_interleave(2 * k).numpy(),
+            "sign": signs.repeat_interleave(k).repeat(n_units).numpy(),
+            "rank": torch.arange(1, k + 1, dtype=torch.int8).repeat(2 * n_units).numpy(),
             "token_id": token_ids.flatten().cpu().numpy(),
-            "logit": (top * sign).flatten().float().cpu().numpy(),
+            "logit": logits.flatten().float().cpu().numpy(),
             "prob": prob.flatten().float().cpu().numpy(),
         }
     )
@@ -79,16 +108,39 @@ def _token_rows(logits: Tensor, sign: int, k: int, first_uid: int) -> pa.Table:
 @torch.no_grad()
 def write_norms(model: LanguageModel) -> Tensor:
     """Give the length of every unit's write vector: (n_units,) float32, by uid."""
-    norms = [model.write_vectors(i).to(torch.float32).norm(dim=1) for i in model.layers]
-    return torch.cat(norms).cpu()
+    return torch.cat([_norms(model.write_vectors(i)) for i in model.layers]).cpu()
+
+
+def _norms(vectors: Tensor) -> Tensor:
+    wide = torch.promote_types(vectors.dtype, torch.float32)
+    return torch.linalg.vector_norm(vectors, dim=1, dtype=wide).float()
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Vectors (m, d) and the index of the first."""
+
+    first: int
+    vectors: Tensor
+    inverse_norms: Tensor
+
+
+def _block(first: int, vectors: Tensor) -> _Block:
+    if vectors.device.type == "cpu" or vectors.dtype == torch.float64:
+        vectors = vectors.float()
+    return _Block(first, vectors, 1 / _norms(vectors).clamp(min=torch.finfo(torch.float32).tiny))
 
 
 @torch.no_grad()
 def unit_neighbours(model: LanguageModel, k: int = N_NEIGHBOURS) -> pa.Table:
     """Find each unit's nearest others, over all layers, by cosine of the write vectors."""
-    vectors = torch.cat([model.write_vectors(i) for i in model.layers])
-    uids = torch.arange(len(vectors), device=vectors.device)
-    return _neighbours(vectors, uids, k, ("uid", "neighbour_uid"))
+    blocks = [_block(i * model.d_mlp, model.write_vectors(i)) for i in model.layers]
+    found = []
+    for block in blocks:
+        uids = torch.arange(len(block.vectors), device=block.vectors.device) + block.first
+        found.append(_nearest(block.vectors, uids, blocks, min(k, model.n_units - 1)))
+    uids = torch.arange(model.n_units)
+    return _neighbour_table(("uid", "neighbour_uid"), uids, found)
 
 
 @torch.no_grad()
@@ -96,38 +148,57 @@ def token_neighbours(
     model: LanguageModel, token_ids: Tensor, n_tokens: int, k: int = N_NEIGHBOURS
 ) -> pa.Table:
     """Find the tokens nearest to each of `token_ids` by cosine of the unembedding's rows."""
-    vectors = model.unembedding[:n_tokens]
-    return _neighbours(vectors, token_ids.to(vectors.device), k, ("token_id", "neighbour_id"))
+    block = _block(0, model.unembedding[:n_tokens])
+    token_ids = token_ids.to(block.vectors.device)
+    found = [_nearest(block.vectors[token_ids], token_ids, [block], min(k, n_tokens - 1))]
+    return _neighbour_table(("token_id", "neighbour_id"), token_ids, found)
 
 
-def _neighbours(vectors: Tensor, rows: Tensor, k: int, names: tuple[str, str]) -> pa.Table:
-    """Take for each of `rows` the k other rows of `vectors` (n, d) of greatest cosine."""
-    unit_vectors = torch.nn.functional.normalize(vectors.to(torch.float32), dim=1)
-    k = min(k, len(vectors) - 1)
-    found = [_top_cosines(unit_vectors, part, k) for part in rows.split(_CHUNK)]
-    cosine = torch.cat([part[0] for part in found])
-    neighbour = torch.cat([part[1] for part in found])
+def _nearest(
+    vectors: Tensor, own: Tensor, blocks: Sequence[_Block], k: int
+) -> tuple[Tensor, Tensor]:
+    """Take for each of `vectors` (n, d) the k of greatest cosine, itself (`own`, (n,)) left out.
+
+    Returns:
+        Cosines and indices, (n, k) each, on the host.
+    """
+    n_rows = _rows_in_chunk(max(len(block.vectors) for block in blocks))
+    parts = [
+        _nearest_of_chunk(rows, ids, blocks, k)
+        for rows, ids in zip(vectors.split(n_rows), own.split(n_rows), strict=True)
+    ]
+    cosine, index = (torch.cat(column) for column in zip(*parts, strict=True))
+    return cosine, index
+
+
+def _nearest_of_chunk(
+    rows: Tensor, own: Tensor, blocks: Sequence[_Block], k: int
+) -> tuple[Tensor, Tensor]:
+    best: list[Tensor] = []
+    index: list[Tensor] = []
+    for block in blocks:
+        cosine = float32_product(rows, block.vectors.T).mul_(block.inverse_norms)
+        column = own - block.first
+        row = ((column >= 0) & (column < len(block.vectors))).nonzero()[:, 0]
+        cosine[row, column[row]] = -torch.inf
+        top, where = top_k(cosine, min(k, cosine.shape[1]))
+        best.append(top)
+        index.append(where + block.first)
+    top, at = torch.cat(best, dim=1).topk(k, dim=1)
+    inverse = 1 / _norms(rows).clamp(min=torch.finfo(torch.float32).tiny)
+    return (top * inverse[:, None]).cpu(), torch.cat(index, dim=1).gather(1, at).cpu()
+
+
+def _neighbour_table(
+    names: tuple[str, str], rows: Tensor, found: Sequence[tuple[Tensor, Tensor]]
+) -> pa.Table:
+    cosine, neighbour = (torch.cat(column) for column in zip(*found, strict=True))
+    k = cosine.shape[1]
     return pa.table(
         {
-            names[0]: rows.repeat_interleave(k).cpu().numpy(),
+            names[0]: rows.cpu().repeat_interleave(k).numpy(),
             "rank": torch.arange(1, k + 1, dtype=torch.int8).repeat(len(rows)).numpy(),
-            names[1]: neighbour.flatten().cpu().numpy(),
-            "cosine": cosine.flatten().cpu().numpy(),
+            names[1]: neighbour.flatten().numpy(),
+            "cosine": cosine.flatten().numpy(),
         }
     )
-
-
-def _top_cosines(unit_vectors: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Scan the columns in blocks, so that memory stays at a block's size."""
-    best = torch.full((len(rows), 0), 0.0, device=rows.device)
-    index = torch.zeros((len(rows), 0), dtype=torch.int64, device=rows.device)
-    for start in range(0, len(unit_vectors), 64 * _CHUNK):
-        block = unit_vectors[start : start + 64 * _CHUNK]
-        cosine = unit_vectors[rows] @ block.T
-        columns = torch.arange(start, start + len(block), device=rows.device)
-        cosine.masked_fill_(rows[:, None] == columns, -torch.inf)
-        top, where = cosine.topk(min(k, len(block)), dim=1)
-        best, index = torch.cat([best, top], dim=1), torch.cat([index, columns[where]], dim=1)
-        best, order = best.topk(min(k, best.shape[1]), dim=1)
-        index = index.gather(1, order)
-    return best, index

@@ -47,10 +47,10 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model("gpt2")
     whole = next(decode_units(model, N_TOKENS))
     near = unit_neighbours(model)
-    monkeypatch.setattr(decoding, "_CHUNK", 5)
+    monkeypatch.setattr(decoding, "_CHUNK_BYTES", 5 * 4 * N_TOKENS)
     parts = next(decode_units(model, N_TOKENS))
     assert parts.drop(["logit", "prob"]) == whole.drop(["logit", "prob"])
-    monkeypatch.setattr(decoding, "_CHUNK", 1)
+    monkeypatch.setattr(decoding, "_CHUNK_BYTES", 1)
     assert unit_neighbours(model).drop("cosine") == near.drop("cosine")
 
 
@@ -81,3 +81,25 @@ def test_token_neighbours_are_tokens() -> None:
     assert len(rows) == 16
     assert all(row["neighbour_id"] < N_TOKENS for row in rows)
     assert all(row["neighbour_id"] != row["token_id"] for row in rows)
+
+
+def test_bfloat16_weights_have_float32_logits() -> None:
+    """As if the weights were float32: only the weights are rounded, no sum and no logit."""
+    model = tiny_model("gptj", dtype=torch.bfloat16)
+    found = next(decode_units(model, N_TOKENS)).slice(0, 10).to_pylist()
+    logits = model.unembedding[:N_TOKENS].double() @ model.write_vectors(0)[0].double()
+    expected = logits.sort(descending=True)
+    assert [row["token_id"] for row in found] == expected.indices[:10].tolist()
+    assert [row["logit"] for row in found] == pytest.approx(expected.values[:10].tolist(), rel=1e-5)
+    cosines = unit_neighbours(model).to_pylist()[0]
+    vectors = torch.cat([model.write_vectors(i) for i in model.layers]).double()
+    exact = torch.nn.functional.cosine_similarity(vectors[0], vectors, dim=1)[1:].max()
+    assert cosines["cosine"] == pytest.approx(float(exact), rel=1e-5)
+
+
+def test_a_unit_that_writes_nothing_has_neighbours_all_the_same() -> None:
+    model = tiny_model("gpt2")
+    with torch.no_grad():
+        model.model.transformer.h[0].mlp.c_proj.weight[3] = 0
+    rows = [row for row in unit_neighbours(model).to_pylist() if row["uid"] == 3]
+    assert [row["cosine"] for row in rows] == [0.0] * 8
