@@ -113,33 +113,41 @@ def test_no_image_at_all(captioner_folder: Path, tmp_path: Path) -> None:
         check_images_read(read_manifest(run))
 
 
+@pytest.mark.parametrize(
+    ("n_images", "per_shard", "n_kills"),
+    [(18, 2, 5), pytest.param(40, 1, 25, marks=pytest.mark.slow)],
+)
 def test_killed_builds_end_in_the_same_atlas(
-    captioner_folder: Path, coco: Path, tmp_path: Path
+    captioner_folder: Path, tmp_path: Path, n_images: int, per_shard: int, n_kills: int
 ) -> None:
-    """SIGKILL at ten random moments; what is finished by then is kept."""
+    """SIGKILL at random moments; what is finished by then is kept, and ends in the same hash."""
+    coco = write_small_coco(tmp_path / "coco", n_images)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["builder.build", "builder.captioner", "builder.coco"])
     moments = random.Random(7)
     run = tmp_path / "killed"
+    captioner = load_captioner(captioner_folder)
     began = time.perf_counter()
-    whole = run_of(load_captioner(captioner_folder), coco, tmp_path / "whole", per_shard=2)
-    whole_s = time.perf_counter() - began
-    n_kills = 0
-    while n_kills < 10:
+    whole = run_of(captioner, coco, tmp_path / "whole", per_shard=per_shard)
+    longest_s = (time.perf_counter() - began) * 2 / n_kills
+    n_killed = 0
+    while n_killed < n_kills:
         started = context.Event()
-        child = context.Process(target=build_in_child, args=(captioner_folder, coco, run, started))
+        child = context.Process(
+            target=build_in_child, args=(captioner_folder, coco, run, started, per_shard)
+        )
         child.start()
         assert started.wait(60)
-        child.join(moments.uniform(0, whole_s / 4))
+        child.join(moments.uniform(0, longest_s))
         if child.is_alive():
             child.kill()
-            n_kills += 1
-        elif n_kills:  # it got through: there must have been kills before that hit it
+            n_killed += 1
+        elif n_killed:  # it got through: there must have been kills before that hit it
             break
         child.join()
-    assert n_kills >= 3
+    assert n_killed >= 3
     kept = {file: file.stat().st_mtime_ns for file in run.glob("shards/?????/shard.json")}
-    run_of(load_captioner(captioner_folder), coco, run, per_shard=2)
+    run_of(captioner, coco, run, per_shard=per_shard)
     assert content(run) == content(whole)
     assert all(file.stat().st_mtime_ns == time_ns for file, time_ns in kept.items())
     assert not list(run.rglob("*.partial"))

@@ -29,9 +29,11 @@ def run_of(
     return build_run(captioner, load_coco(coco, SPLIT), run, settings, execution=execution)
 
 
-def build_in_child(captioner_folder: Path, coco: Path, run: Path, started: Any) -> None:
-    """Build in shards of two images; the event is set when the captioner is loaded."""
+def build_in_child(
+    captioner_folder: Path, coco: Path, run: Path, started: Any, per_shard: int
+) -> None:
+    """Build; the event is set when the captioner is loaded."""
     torch.set_num_threads(1)  # as in the tests: other thread counts round otherwise
     captioner = load_captioner(captioner_folder)
     started.set()
-    run_of(captioner, coco, run, per_shard=2)
+    run_of(captioner, coco, run, per_shard=per_shard)
