@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -15,6 +15,7 @@ from api.parameters import Parameters
 from atlas_db.as_json import as_json, dumps
 from atlas_db.connection import Connection
 from atlas_db.records import Page
+from atlas_db.row_formats import csv_line
 
 _SOURCE = "atlas_source"
 
@@ -72,7 +73,7 @@ def paging(query: Any) -> Paging:
     """Read the cursor of a validated query that has one.
 
     Raises:
-        ApiError: The cursor is of another query or atlas (status 400).
+        ApiError: The cursor is none (status 400), or of another query or atlas (409).
     """
     bound_to = cursors.fingerprint(
         atlas().info.content_hash, request.path, query.model_dump(mode="json")
@@ -88,14 +89,30 @@ def answer_page(page: Page[Any], place: Paging, identity: str) -> Response:
         place: Of `paging`.
         identity: The field that is kept of each row whatever `fields` says.
     """
-    fields: str | None = getattr(place.query, "fields", None)
-    rows: Iterable[Mapping[str, Any]] = as_json(page.rows)
-    if fields is not None:
-        kept = {identity, *fields.split(",")}
-        rows = [{name: value for name, value in row.items() if name in kept} for row in rows]
+    query: Any = place.query
+    names = list(query.row.model_fields)
+    rows: Sequence[Mapping[str, Any]] = as_json(page.rows)
+    if query.fields is not None:
+        kept = {identity, *query.fields.split(",")}
+        names = [name for name in names if name in kept]
+        rows = [{name: row[name] for name in names} for row in rows]
     cursor = place.next_cursor(page.next_offset)
-    response = answer({"rows": rows, "total": page.total, "next_cursor": cursor})
+    if query.format == "json":
+        response = answer({"rows": rows, "total": page.total, "next_cursor": cursor})
+    else:
+        response = _rows_alone(names, rows, query.format)
+        response.headers["X-Total"] = str(page.total)
     return link_to_next(response, cursor)
+
+
+def _rows_alone(names: Sequence[str], rows: Sequence[Mapping[str, Any]], form: str) -> Response:
+    if form == "csv":
+        lines = [csv_line(names), *(csv_line([row[name] for name in names]) for row in rows)]
+        response = Response("".join(lines), content_type="text/csv; charset=utf-8")
+    else:
+        text = "".join(f"{dumps(row)}\n" for row in rows)
+        response = Response(text, content_type="application/x-ndjson")
+    return http_caching.tag(response, atlas().etag)
 
 
 def link_to_next(response: Response, cursor: str | None) -> Response:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from apiflask import APIFlask
 from flask import Response, request
+from flask.json.provider import DefaultJSONProvider
 from werkzeug.routing import BaseConverter
 
 from api import (
@@ -19,16 +22,37 @@ from api import (
     images,
     openapi,
     operations,
+    rate_limit,
+    request_log,
+    response_cache,
+    sql,
     static_site,
     units,
 )
 from api.atlas_source import AtlasSource
 from api.errors import ApiError
 from api.metrics import Metrics
+from atlas_db.sql_rules import MAX_STATEMENT_BYTES
+from atlas_db.sql_sandbox import SqlLimits
 
 PREFIX = "/api/v1"
 MAX_QUERY_BYTES = 8192
 MAX_PATH_BYTES = 4096
+#: A statement of as many letters of four bytes, each written as %xx, and its parameters.
+MAX_SQL_QUERY_BYTES = 12 * MAX_STATEMENT_BYTES + 2**16
+#: A body is a statement and its parameters.
+MAX_BODY_BYTES = 64 * 2**10
+_DEFAULT_SQL_LIMITS = SqlLimits() if hasattr(os, "fork") else None
+
+
+class _Json(DefaultJSONProvider):
+    """Says of JSON that is nested too deeply that it is wrong, instead of failing."""
+
+    def loads(self, s: str | bytes, **options: Any) -> Any:
+        try:
+            return super().loads(s, **options)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
 
 
 class AnyText(BaseConverter):
@@ -39,7 +63,12 @@ class AnyText(BaseConverter):
 
 
 def create_app(
-    database: Path, *, site: Path | None = None, origins: Sequence[str] = cors.EVERYBODY
+    database: Path,
+    *,
+    site: Path | None = None,
+    origins: Sequence[str] = cors.EVERYBODY,
+    sql_limits: SqlLimits | None = _DEFAULT_SQL_LIMITS,
+    requests_per_s: float | None = None,
 ) -> APIFlask:
     """Make the WSGI application.
 
@@ -51,9 +80,11 @@ def create_app(
         database: The atlas, or a symlink to it.
         site: The folder that `neuron-atlas site` wrote; it is served under `/`.
         origins: Whose pages may read the API: "*" is everybody's, an empty tuple nobody's.
+        sql_limits: What a statement of SQL may cost; None: none is run.
+        requests_per_s: That one client may send to the API in the long run; None: any number.
 
     Raises:
-        ValueError: An origin is not of the form scheme://host.
+        ValueError: An origin is not of the form scheme://host, or the rate not above 0.
     """
     app = APIFlask(
         __name__,
@@ -63,17 +94,22 @@ def create_app(
         docs_path=None,
         static_folder=None,  # type: ignore[arg-type]
     )
+    app.json = _Json(app)
     _configure(app)
     source = AtlasSource(database)
     metrics = Metrics(source)
     metrics.register(app)
+    request_log.register(app)
     answers.register(app, source)
     errors.register(app)
+    sql.register(app, sql_limits)
     cors.register(app, origins, "/api")
+    rate_limit.register(app, "/api", requests_per_s)
     app.before_request(_refuse_what_is_too_long)
     app.before_request(_refuse_repeated_parameters)
+    response_cache.register(app, PREFIX)
     app.after_request(_finish)
-    for blueprint in (units.blueprint, concepts.blueprint, images.blueprint):
+    for blueprint in (units.blueprint, concepts.blueprint, images.blueprint, sql.blueprint):
         app.register_blueprint(blueprint, url_prefix=PREFIX)
     app.register_blueprint(operations.operations_blueprint(metrics), url_prefix=PREFIX)
     operations.at_the_root(app)
@@ -89,6 +125,7 @@ def _configure(app: APIFlask) -> None:
         AUTO_SERVERS=False,  # the first request's Host would be everybody's server
         AUTO_VALIDATION_ERROR_RESPONSE=False,
         DESCRIPTION=openapi.DESCRIPTION,
+        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
         LICENSE={"name": "MIT", "identifier": "MIT"},
         OPENAPI_VERSION="3.1.0",
         VALIDATION_ERROR_STATUS_CODE=400,
@@ -99,8 +136,9 @@ def _configure(app: APIFlask) -> None:
 
 
 def _refuse_what_is_too_long() -> None:
+    is_sql = request.path == f"{PREFIX}/sql"
     for name, text, most in (
-        ("query", request.query_string, MAX_QUERY_BYTES),
+        ("query", request.query_string, MAX_SQL_QUERY_BYTES if is_sql else MAX_QUERY_BYTES),
         ("path", request.path.encode("utf-8", "replace"), MAX_PATH_BYTES),
     ):
         if len(text) > most:

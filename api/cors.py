@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from flask import Flask, Response, request
 
 EVERYBODY: tuple[str, ...] = ("*",)
-_METHODS = "GET, HEAD, OPTIONS"
-_REQUEST_HEADERS = "Accept, If-None-Match"
-_RESPONSE_HEADERS = "ETag, Link"
+_REQUEST_HEADERS = "Accept, Content-Type, If-None-Match"
+_RESPONSE_HEADERS = "ETag, Link, Retry-After, X-Request-ID, X-Truncated"
 _PREFLIGHT_AGE_S = "86400"
 
 
@@ -50,7 +49,7 @@ def register(app: Flask, origins: Sequence[str], prefix: str) -> None:
             response.headers["Access-Control-Allow-Origin"] = origin
         response.headers["Access-Control-Expose-Headers"] = _RESPONSE_HEADERS
         if request.method == "OPTIONS":
-            response.headers["Access-Control-Allow-Methods"] = _METHODS
+            response.headers["Access-Control-Allow-Methods"] = response.headers.get("Allow", "")
             response.headers["Access-Control-Allow-Headers"] = _REQUEST_HEADERS
             response.headers["Access-Control-Max-Age"] = _PREFLIGHT_AGE_S
         return response

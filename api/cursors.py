@@ -19,11 +19,11 @@ _FINGERPRINT_BYTES = 9
 _OFFSET_BYTES = 5
 #: Of a cursor: the base64 of those bytes, without its padding.
 CURSOR_PATTERN = "^[A-Za-z0-9_-]{19}$"
-_PAGING = frozenset({"cursor", "limit", "fields"})
+_PAGING = frozenset({"cursor", "limit", "fields", "format"})
 
 
 def fingerprint(content_hash: str, route: str, query: Mapping[str, Any]) -> bytes:
-    """Digest what a cursor is bound to; `limit` and `fields` may change from page to page."""
+    """Digest what a cursor is bound to: all but `limit`, `fields` and `format`."""
     bound = {name: value for name, value in query.items() if name not in _PAGING}
     text = json.dumps([content_hash, route, bound], sort_keys=True)
     return hashlib.sha256(text.encode("utf-8")).digest()[:_FINGERPRINT_BYTES]
@@ -41,7 +41,7 @@ def decode(cursor: str | None, bound_to: bytes) -> int:
     """Read the offset of a cursor; 0 without one.
 
     Raises:
-        ApiError: It is no cursor, or of another query or another atlas (status 400).
+        ApiError: It is no cursor (status 400), or of another query or another atlas (409).
     """
     if cursor is None:
         return 0
@@ -58,8 +58,8 @@ def decode(cursor: str | None, bound_to: bytes) -> int:
         )
     if raw[:_FINGERPRINT_BYTES] != bound_to:
         raise ApiError(
-            400,
-            "bad_cursor",
+            409,
+            "cursor_of_another_query",
             "This cursor belongs to another query, or the atlas has changed since it was given.",
             "Leave cursor out to begin at the first row, and keep the filters between pages.",
         )

@@ -6,6 +6,7 @@ No answer holds a stack trace or the name of a file on the server; the server's 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -20,8 +21,11 @@ LOG = logging.getLogger("neuron_atlas.api")
 
 #: Of statuses that Flask raises by itself: code and hint.
 _KNOWN = {
+    400: ("bad_request", "Is the body JSON? What an address takes is at /api/docs."),
     404: ("unknown_address", "All addresses are listed at /api/docs."),
-    405: ("method_not_allowed", "The API is read-only: use GET or HEAD."),
+    405: ("method_not_allowed", "The API is read-only: use GET or HEAD (POST at /api/v1/sql)."),
+    413: ("body_too_long", "Shorten the body: a statement is of 10 kB at most."),
+    415: ("not_json", "Send JSON, with the header Content-Type: application/json."),
     414: ("address_too_long", "Shorten the address."),
 }
 
@@ -34,10 +38,19 @@ class ApiError(Exception):
         code: One word for programs.
         message: For people: what was got and what was wanted.
         hint: What to do.
+        headers: Of the answer, such as Retry-After.
     """
 
-    def __init__(self, status: int, code: str, message: str, hint: str) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        hint: str,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
+        self.headers = dict(headers or {})
         self.status = status
         self.code = code
         self.message = message
@@ -48,6 +61,7 @@ class ApiError(Exception):
         body = {"error": {"code": self.code, "message": self.message, "hint": self.hint}}
         response = Response(dumps(body) + "\n", self.status, mimetype="application/json")
         response.headers.extend(headers or {})
+        response.headers.extend(self.headers)
         response.headers["Content-Type"] = "application/json"
         response.headers["Cache-Control"] = "no-store"
         return response

@@ -19,7 +19,13 @@ AN_HOUR = "public, max-age=3600"
 _GZIP_MIN_BYTES = 500
 _GZIP_MAX_BYTES = 4 * 2**20
 _GZIP_LEVEL = 5
-_TEXT_LIKE = ("application/json", "application/javascript", "image/svg+xml", "application/xml")
+_TEXT_LIKE = (
+    "application/json",
+    "application/javascript",
+    "application/x-ndjson",
+    "application/xml",
+    "image/svg+xml",
+)
 
 
 def tag(response: Response, etag: str, *, cache_control: str = REVALIDATE) -> Response:
@@ -34,6 +40,11 @@ def client_has(etag: str) -> bool:
     return request.if_none_match.contains_weak(etag)
 
 
+def takes_gzip() -> bool:
+    """Say whether the client takes answers that are packed."""
+    return request.accept_encodings.quality("gzip") > 0
+
+
 def compress(response: Response) -> Response:
     """Send text of some length with gzip to clients that take it."""
     if not _is_text(response.mimetype) or response.status_code != 200:
@@ -41,7 +52,7 @@ def compress(response: Response) -> Response:
     response.vary.add("Accept-Encoding")
     length = response.content_length or 0
     if (
-        not request.accept_encodings.quality("gzip")
+        not takes_gzip()
         or "Content-Encoding" in response.headers
         or not _GZIP_MIN_BYTES <= length <= _GZIP_MAX_BYTES
     ):

@@ -34,7 +34,22 @@ _ERRORS = {
     "400": "a parameter is unknown or not as it must be",
     "404": "it is not in this atlas",
     "414": "the address is too long",
+    "429": "too many requests; the header Retry-After says when to try again",
     "503": "the server has no atlas that it can read at the moment",
+}
+_OF_CURSORS = {"409": "the cursor belongs to another query or another atlas"}
+_OF_SQL = {
+    "403": "the statement is none that this server runs",
+    "409": "the statement is wrong, or takes too much time or memory",
+}
+_OF_BODIES = {"413": "the body is too long", "415": "the body is not JSON"}
+_ROWS_ALONE = ("text/csv", "application/x-ndjson")
+#: Content types beside JSON, by operation.
+_OTHER_TYPES = {
+    "sql": (*_ROWS_ALONE, "application/vnd.apache.parquet", "application/vnd.apache.arrow.stream"),
+    "units": _ROWS_ALONE,
+    "concepts": _ROWS_ALONE,
+    "images": _ROWS_ALONE,
 }
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -85,9 +100,10 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
         components[model.__name__] = schema
     paths = document["paths"]
     document["paths"] = {path: paths[path] for path in paths if path.startswith("/api/v1/")}
-    for operations in document["paths"].values():
+    for path, operations in document["paths"].items():
         for operation in operations.values():
             _add_shared_answers(operation)
+            _add_types(operation, path.removeprefix("/api/v1/"))
             operation["parameters"] = [_parameter(one) for one in operation["parameters"]]
             operation["parameters"].sort(key=lambda one: one["in"] != "path")
     document["components"]["schemas"] = {
@@ -99,16 +115,37 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parameter(described: dict[str, Any]) -> dict[str, Any]:
-    """Move a description from a parameter's schema to the parameter, where pages show it."""
-    schema = described["schema"]
+    """Move a description from a parameter's schema to the parameter, where pages show it.
+
+    A parameter that is an object is written as JSON, which OpenAPI says in `content`.
+    """
+    schema = described.pop("schema")
     schema.pop("title", None)
-    return {**described, "description": schema.pop("description", "")}
+    described["description"] = schema.pop("description", "")
+    if schema.get("type") == "object":
+        return {**described, "content": {"application/json": {"schema": schema}}}
+    return {**described, "schema": schema}
+
+
+def _add_types(operation: dict[str, Any], name: str) -> None:
+    content = operation["responses"]["200"].get("content", {})
+    for kind in _OTHER_TYPES.get(name, ()):
+        content[kind] = {"schema": {"type": "string"}}
 
 
 def _add_shared_answers(operation: dict[str, Any]) -> None:
     answers = operation["responses"]
-    answers["304"] = {"description": "the client has it already (If-None-Match)"}
-    for status, description in _ERRORS.items():
+    errors = dict(_ERRORS)
+    if any(one["name"] == "cursor" for one in operation["parameters"]):
+        errors |= _OF_CURSORS
+    if operation["operationId"].endswith("_sql"):
+        errors |= _OF_SQL
+    if "requestBody" in operation:
+        operation["requestBody"]["required"] = True
+        errors |= _OF_BODIES
+    else:
+        answers["304"] = {"description": "the client has it already (If-None-Match)"}
+    for status, description in errors.items():
         answers[status] = {
             "description": description,
             "content": {

@@ -7,22 +7,43 @@ never looks like an answer.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    field_validator,
+)
 
 from api import schemas
 from api.cursors import CURSOR_PATTERN
 from atlas_db.run_format import N_EXEMPLARS, N_NEIGHBOURS
+from atlas_db.sql_rules import MAX_STATEMENT_BYTES
 
 MAX_LIMIT = 500
+MAX_SQL_ROWS = 10_000
 MAX_WORD = 500
 INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
 
 HeatmapStyle = Literal["heat", "overlay", "mask"]
 UnitSort = Literal["images", "attribution", "activation", "uid"]
+ListFormat = Literal["json", "csv", "ndjson"]
+SqlFormat = Literal["json", "csv", "ndjson", "parquet", "arrow"]
+ParameterName = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+SqlValue = StrictStr | StrictInt | StrictFloat | StrictBool | None
+SqlValues = Annotated[
+    dict[ParameterName, SqlValue],
+    Field(max_length=50, json_schema_extra={"additionalProperties": False}),
+]
 ConceptMatch = Literal["exact", "family", "related"]
 
 
@@ -32,13 +53,28 @@ def _whole_number(text: Any) -> int:
     return int(text)
 
 
+def _json_whole_number(value: Any) -> int:
+    # To JSON, 5.0 is a whole number too.
+    if isinstance(value, bool) or not isinstance(value, int | float) or value % 1:
+        raise ValueError("wanted a whole number")
+    return int(value)
+
+
 def _flag(text: Any) -> bool:
     if text not in ("true", "false"):
         raise ValueError("wanted true or false")
     return bool(text == "true")
 
 
+def _json_object(text: Any) -> Any:
+    try:
+        return json.loads(text) if isinstance(text, str) else text
+    except (ValueError, RecursionError) as error:
+        raise ValueError('wanted a JSON object such as {"layer": 12}') from error
+
+
 Whole = Annotated[int, BeforeValidator(_whole_number)]
+JsonWhole = Annotated[int, BeforeValidator(_json_whole_number)]
 Index = Annotated[int, Field(ge=0, le=INT32_MAX), BeforeValidator(_whole_number)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 
@@ -92,6 +128,11 @@ class ListQuery(Parameters):
     """A query of rows of which some fields may be left out."""
 
     row: ClassVar[type[BaseModel]]
+
+    format: ListFormat = Field(
+        default="json",
+        description="csv and ndjson: rows alone, with the headers Link (the next rows) and X-Total",
+    )
 
     @field_validator("fields", check_fields=False)
     @classmethod
@@ -156,6 +197,30 @@ class ConceptQuery(Parameters):
     )
     limit: Whole = _limit(100)
     cursor: str | None = _cursor()
+
+
+class SqlBody(Parameters):
+    q: str = Field(
+        min_length=1,
+        max_length=MAX_STATEMENT_BYTES,
+        description="one SELECT of DuckDB's SQL, with named parameters written `$name`",
+        examples=["SELECT * FROM units WHERE layer = $layer LIMIT 10"],
+    )
+    parameters: SqlValues = Field(default={}, description="values of the named parameters")
+    format: SqlFormat = Field(
+        default="json",
+        description="json: an object with columns, rows and truncated; the others: rows alone, and "
+        "the header X-Truncated",
+    )
+    limit: JsonWhole = _limit(1000, MAX_SQL_ROWS)
+
+
+class SqlQuery(SqlBody):
+    parameters: Annotated[SqlValues, BeforeValidator(_json_object)] = Field(
+        default={},
+        description='values of the named parameters, a JSON object such as `{"layer": 12}`',
+    )
+    limit: Whole = _limit(1000, MAX_SQL_ROWS)
 
 
 class ImagesQuery(ListQuery):

@@ -287,5 +287,47 @@ class ImagePage(Record):
     next_cursor: str | None = _about("give it as `cursor` for the next rows; null at the end")
 
 
+class SqlColumn(Record):
+    name: str = _about("as in each row: columns of one name are told apart as a, a_2")
+    type: str = _about("DuckDB's")
+
+
+class SqlResult(Record):
+    columns: list[SqlColumn]
+    rows: list[dict[str, Any]] = _about(
+        "bytes as base64, dates and decimals as text, numbers that JSON cannot say as null"
+    )
+    n_rows: int
+    truncated: bool = _about("there are more rows than these")
+
+
+class TableColumn(Record):
+    name: str
+    type: str = _about("DuckDB's")
+
+
+class Table(Record):
+    table: str
+    about: str = _about("what one row is")
+    n_rows: int | None = _about("null: a view")
+    columns: list[TableColumn]
+
+
+class SqlLimits(Record):
+    """How much one statement may take."""
+
+    statement_bytes: int
+    deadline_s: float = _about("then it is stopped")
+    memory_mb: int
+    rows: int
+    bytes: int = _about("of an answer")
+
+
+class SqlSchema(Record):
+    tables: list[Table]
+    functions: list[str] = _about("all that a statement may call, beside operators and casts")
+    limits: SqlLimits
+
+
 class Health(Record):
     status: str

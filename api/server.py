@@ -18,14 +18,14 @@ from waitress.channel import HTTPChannel
 from waitress.server import create_server
 from waitress.task import ErrorTask
 
+from api import sql
+from api.app import MAX_BODY_BYTES
 from atlas_db.as_json import dumps
 from atlas_db.errors import AtlasError
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
 DEFAULT_THREADS = 8
-#: The API reads no bodies; what is sent all the same is not kept.
-_MAX_BODY_BYTES = 64 * 2**10
 
 
 class _JsonErrorTask(ErrorTask):
@@ -97,12 +97,13 @@ def run(
         n_threads: Requests that are worked on at once.
         when_ready: Called once connections are taken.
     """
+    sql.start(app)
     server: Any = create_server(
         app,
         sockets=[listening],
         threads=n_threads,
         ident="neuron-atlas",
-        max_request_body_size=_MAX_BODY_BYTES,
+        max_request_body_size=MAX_BODY_BYTES,
     )
     server.channel_class = _Channel
     # It warns of every request that waits, and one page of pictures makes dozens wait.
@@ -113,6 +114,7 @@ def run(
         server.run()
     finally:
         server.close()
+        sql.close(app)
 
 
 def _stop(_signal: int, _frame: object) -> None:

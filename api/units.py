@@ -21,7 +21,7 @@ from api.parameters import (
 )
 from atlas_db import queries
 from atlas_db.errors import NotInAtlasError
-from atlas_db.records import ExemplarRecord
+from atlas_db.queries.of_exemplars import exemplar
 
 blueprint = APIBlueprint("units", __name__, tag="Units")
 
@@ -96,32 +96,22 @@ def draw_heatmap(path_data: ExemplarPath, query_data: HeatmapQuery, **_path: str
 
     Its colours run from the map's own least to its own greatest activation.
     """
-    exemplar = _exemplar(path_data)
+    found = exemplar(connection(), path_data.layer, path_data.unit, path_data.rank)
     photograph = None
     if query_data.style != "heat":
-        photograph = _photograph(exemplar.image_id)
+        photograph = _photograph(found.image_id)
     etag = atlas().etag
     if client_has(etag):
         return tag(Response(mimetype="image/png"), etag, cache_control=AN_HOUR)
     info = atlas().info
     png = render(
-        exemplar.activations(),
+        found.activations(),
         (info.grid_rows, info.grid_columns),
         style=query_data.style,
         size_px=query_data.size,
         photograph=photograph,
     )
     return tag(Response(png, mimetype="image/png"), etag, cache_control=AN_HOUR)
-
-
-def _exemplar(path: ExemplarPath) -> ExemplarRecord:
-    unit = queries.unit(connection(), path.layer, path.unit)
-    for exemplar in unit.exemplars:
-        if exemplar.rank == path.rank:
-            return exemplar
-    raise NotInAtlasError(
-        f"{unit.summary.name} has no exemplar {path.rank}: it has {len(unit.exemplars)}."
-    )
 
 
 def _photograph(image_id: int) -> bytes:

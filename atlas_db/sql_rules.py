@@ -41,7 +41,7 @@ _OPERATORS = frozenset(_SIGNS.split())
 _NUMBERS = """
 abs acos add asin atan atan2 bit_count cbrt ceil ceiling cos cot degrees divide even exp fdiv floor
 fmod gcd greatest isfinite isinf isnan lcm least ln log log10 log2 mod multiply nextafter pi pow
-power radians random round round_even sign signbit sin sqrt subtract tan trunc xor
+power radians round round_even sign signbit sin sqrt subtract tan trunc xor
 """
 _TEXTS = """
 ascii base64 bar bit_length char_length character_length chr concat concat_ws contains

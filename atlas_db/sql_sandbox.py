@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from atlas_db.sql_rules import check_text
+from atlas_db.sql_rules import SqlRefusedError, check_text
 
 #: Of the deadline: then a process is no longer waited for; a big one takes a while to die.
 _PATIENCE = 1.2
@@ -127,9 +127,11 @@ class SqlSandbox:
 
         Raises:
             SqlError: It is refused, wrong, too slow or too big, or all places are taken.
-            SqlRefusedError: Its text is too long or empty.
         """
-        check_text(statement)
+        try:
+            check_text(statement)
+        except SqlRefusedError as error:
+            raise SqlError("sql_refused", str(error), error.hint) from None
         request = {
             "database": str(database),
             "statement": statement,

@@ -7,13 +7,18 @@ import pytest
 from apiflask import APIFlask
 from flask.testing import FlaskClient
 
+from api import sql
 from api.app import create_app
 from atlas_db.connection import Connection, open_atlas
+from atlas_db.sql_sandbox import SqlLimits
 
 
 @pytest.fixture(scope="session")
-def app(synthetic_atlas: Path) -> APIFlask:
-    return create_app(synthetic_atlas)
+def app(synthetic_atlas: Path) -> Iterator[APIFlask]:
+    # Patient: the tests' machine may be busy. Shorter deadlines have tests of their own.
+    app = create_app(synthetic_atlas, sql_limits=SqlLimits(deadline_s=10.0))
+    yield app
+    sql.close(app)
 
 
 @pytest.fixture

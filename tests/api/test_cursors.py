@@ -46,7 +46,7 @@ def test_a_cursor_of_another_query_is_refused(
     cursor = cursors.encode(7, cursors.fingerprint("hash", "/units", QUERY))
     with pytest.raises(ApiError, match="another query") as caught:
         cursors.decode(cursor, cursors.fingerprint(content_hash, route, query))
-    assert (caught.value.status, caught.value.code) == (400, "bad_cursor")
+    assert (caught.value.status, caught.value.code) == (409, "cursor_of_another_query")
 
 
 @pytest.mark.parametrize("text", ["", "1", "0", "=", "é", "\x00", "%", "a" * 18, "a" * 200, "a+b/"])

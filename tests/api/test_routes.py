@@ -1,7 +1,9 @@
 """Every address against the records that `atlas_db.queries` gives of the same atlas."""
 
+import csv
 import io
 import itertools
+import json
 from typing import Any
 from urllib.parse import quote
 
@@ -119,8 +121,8 @@ def test_a_cursor_serves_its_own_query_alone(client: FlaskClient) -> None:
         ("/concepts", {}),
     ):
         response = client.get(f"/api/v1{address}", query_string={**query, "cursor": cursor})
-        assert response.status_code == 400
-        assert response.get_json()["error"]["code"] == "bad_cursor"
+        assert response.status_code == 409
+        assert response.get_json()["error"]["code"] == "cursor_of_another_query"
 
 
 def test_fields_leave_the_others_out(client: FlaskClient) -> None:
@@ -226,7 +228,7 @@ def test_a_concept_page_by_page(client: FlaskClient, connection: Connection) -> 
             break
         cursor = {"cursor": page["next_cursor"]}
         other = client.get("/api/v1/concepts/boat", query_string=cursor)
-        assert other.status_code == 400
+        assert other.status_code == 409
     assert units == expected
     assert len(expected) > 8
 
@@ -286,3 +288,32 @@ def test_thumbnails(client: FlaskClient, connection: Connection) -> None:
     assert response.content_type == "image/webp"
     assert response.data == queries.thumbnail(connection, image_id)
     assert Image.open(io.BytesIO(response.data)).format == "WEBP"
+
+
+@pytest.mark.parametrize("address", ["/units", "/concepts", "/images"])
+def test_lists_as_csv_and_ndjson_hold_the_same_rows(client: FlaskClient, address: str) -> None:
+    page = get(client, address, limit=4)
+    lines = client.get(f"/api/v1{address}?limit=4&format=ndjson")
+    assert lines.mimetype == "application/x-ndjson"
+    assert [json.loads(line) for line in lines.data.splitlines()] == page["rows"]
+    sheet = client.get(f"/api/v1{address}?limit=4&format=csv")
+    assert sheet.mimetype == "text/csv"
+    read = list(csv.DictReader(io.StringIO(sheet.get_data(as_text=True), newline="")))
+    assert [list(row) for row in read] == [list(row) for row in page["rows"]]
+    for row, wanted in zip(read, page["rows"], strict=True):
+        for name, value in wanted.items():
+            plain = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            assert row[name] == ("" if value is None else plain)
+    for response in (lines, sheet):
+        assert response.headers["X-Total"] == str(page["total"])
+        following = response.headers["Link"]
+        assert page["next_cursor"] in following
+        assert "format=" in following
+
+
+def test_fields_are_columns_too(client: FlaskClient) -> None:
+    sheet = client.get("/api/v1/units?limit=2&format=csv&fields=layer,name&sort=uid")
+    assert sheet.data == b"name,uid,layer\nL0.U0,0,0\nL0.U1,1,0\n"
+    none = client.get("/api/v1/units?concept=no+such&format=csv&fields=layer")
+    assert none.data == b"uid,layer\n"
+    assert client.get("/api/v1/units?concept=no+such&format=ndjson").data == b""

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from hostile_sql import HOSTILE, filled
 
-from atlas_db.sql_rules import SqlRefusedError
 from atlas_db.sql_sandbox import SqlAnswer, SqlError, SqlLimits, SqlSandbox
 
 DEADLINE_S = 0.5
@@ -64,7 +63,7 @@ def run(sandbox: SqlSandbox, atlas: Path, statement: str) -> Outcome:
     answer, error = None, None
     try:
         answer = sandbox.ask(atlas, statement)
-    except (SqlError, SqlRefusedError) as one:
+    except SqlError as one:
         error = one
     return Outcome(statement, time.monotonic() - started_s, answer, error)
 
@@ -127,7 +126,7 @@ def test_there_are_enough() -> None:
 def test_what_reaches_for_more_than_the_atlas_is_refused(scene: Scene, kind: str) -> None:
     for outcome in scene.outcomes[kind]:
         assert outcome.answer is None, outcome.statement
-        assert getattr(outcome.error, "code", "sql_refused") == "sql_refused", outcome
+        assert getattr(outcome.error, "code", "") == "sql_refused", outcome
 
 
 def test_nothing_escaped(scene: Scene) -> None:

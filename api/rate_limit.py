@@ -1,0 +1,73 @@
+"""So many requests a second for each client, and no more: the others are answered with 429.
+
+A token bucket for each address: it holds 10 seconds' worth of requests and fills evenly,
+so a page of pictures loads at once and a crawler is slowed down.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import OrderedDict
+
+from flask import Flask, request
+
+from api.errors import ApiError
+
+_BURST_S = 10.0
+#: Clients that are remembered; who is forgotten starts with a full bucket.
+_MAX_CLIENTS = 10_000
+_OF_OPERATORS = ("/healthz", "/readyz", "/metrics")
+
+
+class TokenBuckets:
+    """The buckets of all clients; safe to share between threads.
+
+    Args:
+        per_second: Requests that a client may send in the long run.
+    """
+
+    def __init__(self, per_second: float) -> None:
+        if not 0 < per_second < math.inf:
+            raise ValueError(f"requests per second must be above 0, got {per_second}")
+        self.per_second = per_second
+        self.most = max(1.0, per_second * _BURST_S)
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def wait_s(self, client: str, now_s: float) -> float:
+        """Take one request of a client; give how long it must wait: 0 if it need not."""
+        with self._lock:
+            tokens, then_s = self._buckets.pop(client, (self.most, now_s))
+            tokens = min(self.most, tokens + (now_s - then_s) * self.per_second)
+            allowed = tokens >= 1.0
+            self._buckets[client] = (tokens - 1.0 if allowed else tokens, now_s)
+            if len(self._buckets) > _MAX_CLIENTS:
+                self._buckets.popitem(last=False)
+        return 0.0 if allowed else (1.0 - tokens) / self.per_second
+
+
+def register(app: Flask, prefix: str, per_second: float | None) -> None:
+    """Hold each client to a rate under `prefix`, but for operators' addresses; None: no limit.
+
+    Raises:
+        ValueError: The rate is not above 0.
+    """
+    if per_second is None:
+        return
+    buckets = TokenBuckets(per_second)
+
+    @app.before_request
+    def take() -> None:
+        if not request.path.startswith(prefix) or request.path.endswith(_OF_OPERATORS):
+            return
+        wait_s = buckets.wait_s(request.remote_addr or "", time.monotonic())
+        if wait_s > 0:
+            raise ApiError(
+                429,
+                "too_many_requests",
+                f"This server answers {per_second:g} requests a second of one client.",
+                "Wait as many seconds as Retry-After says, or download the atlas.",
+                {"Retry-After": str(math.ceil(wait_s))},
+            )

@@ -1,0 +1,107 @@
+"""Answers from memory are the answers, of the atlas that is published now."""
+
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from api import response_cache
+from api.app import create_app
+from api.response_cache import Kept, ResponseCache
+from atlas_db.fixtures import write_synthetic_run
+from atlas_db.ingest import ingest
+
+
+@pytest.mark.parametrize("packed", ["gzip", "identity"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/api/v1/units/1/2",
+        "/api/v1/units?layer=1&limit=3",
+        "/api/v1/units?limit=3&layer=1&format=csv",
+        "/api/v1/concepts/water",
+        "/api/v1/units/0/0/exemplars/1/heatmap.png?style=overlay",
+    ],
+)
+def test_the_second_answer_is_the_first(synthetic_atlas: Path, address: str, packed: str) -> None:
+    client = create_app(synthetic_atlas).test_client()
+    headers = {"Accept-Encoding": packed, "X-Request-ID": "same"}
+    first = client.get(address, headers=headers)
+    second = client.get(address, headers=headers)
+    assert first.status_code == second.status_code == 200
+    assert first.data == second.data
+    changing = {"Date"}
+    assert {k: v for k, v in first.headers if k not in changing} == {
+        k: v for k, v in second.headers if k not in changing
+    }
+    head = client.head(address, headers=headers)
+    assert (head.data, head.headers["Content-Length"]) == (b"", first.headers["Content-Length"])
+    etag = first.headers["ETag"]
+    assert client.get(address, headers={**headers, "If-None-Match": etag}).status_code == 304
+
+
+@pytest.fixture
+def counted(synthetic_atlas: Path) -> tuple[Flask, list[str]]:
+    """An application whose view says when it is asked."""
+    app = create_app(synthetic_atlas)
+    asked: list[str] = []
+    view = app.view_functions["units.list_units"]
+
+    def count(*args: object, **kwargs: object) -> object:
+        asked.append("units")
+        return view(*args, **kwargs)
+
+    app.view_functions["units.list_units"] = count
+    return app, asked
+
+
+def test_what_is_asked_again_is_not_worked_out_again(counted: tuple[Flask, list[str]]) -> None:
+    app, asked = counted
+    client = app.test_client()
+    for address in ("?layer=1&limit=3", "?limit=3&layer=1", "?layer=1&limit=3"):
+        assert client.get(f"/api/v1/units{address}").status_code == 200
+    assert len(asked) == 1
+    client.get("/api/v1/units?layer=1&limit=4")
+    assert len(asked) == 2
+
+
+def test_refusals_are_not_kept(counted: tuple[Flask, list[str]]) -> None:
+    app, asked = counted
+    for _ in range(2):
+        assert app.test_client().get("/api/v1/units?layer=77").status_code == 404
+    assert len(asked) == 2
+
+
+@pytest.fixture
+def other_atlas(tmp_path: Path) -> Path:
+    database = tmp_path / "other.duckdb"
+    ingest(write_synthetic_run(tmp_path / "run", n_layers=1, seed=1), database)
+    return database
+
+
+def test_another_atlas_is_answered_from_anew(
+    synthetic_atlas: Path, tmp_path: Path, other_atlas: Path
+) -> None:
+    link = tmp_path / "atlas.duckdb"
+    link.symlink_to(synthetic_atlas)
+    client = create_app(link).test_client()
+    first = [client.get("/api/v1/atlas").get_json()["content_hash"] for _ in range(2)]
+    (tmp_path / "next").symlink_to(other_atlas)
+    (tmp_path / "next").replace(link)
+    second = [client.get("/api/v1/atlas").get_json()["content_hash"] for _ in range(2)]
+    assert first[0] == first[1] != second[0] == second[1]
+
+
+def test_what_was_not_used_for_longest_falls_out() -> None:
+    n_bytes = 64 * (100 + response_cache._OVERHEAD_BYTES)
+    cache = ResponseCache(n_bytes)
+    kept = Kept(b"x" * 100, ())
+    for i in range(64):
+        cache.put((str(i),), kept)
+    assert cache.get(("0",)) == kept
+    cache.put(("new",), kept)
+    assert cache.get(("1",)) is None
+    assert cache.get(("0",)) == cache.get(("new",)) == kept
+    assert cache.n_bytes <= n_bytes
+    cache.put(("large",), Kept(b"x" * (n_bytes // 32), ()))
+    assert cache.get(("large",)) is None
