@@ -18,10 +18,16 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from builder.miniature.checkpoints import load_checkpoint
 from builder.miniature.picture_cache import PictureCache, draw_cache, load_cache
 from builder.miniature.probe import patch_probe
 from builder.miniature.tokenizer import train_tokenizer
-from builder.miniature.train_adapter import AdapterRecipe, CaptionedFeatures, train_adapter
+from builder.miniature.train_adapter import (
+    AdapterRecipe,
+    CaptionedFeatures,
+    new_adapter,
+    train_adapter,
+)
 from builder.miniature.train_encoder import EncoderRecipe, Learner, encode, train_encoder
 from builder.miniature.train_language_model import (
     LanguageModelRecipe,
@@ -166,6 +172,12 @@ def _adapter(shop: Workshop) -> str:
 
 def trained_adapter(shop: Workshop) -> torch.nn.Linear:
     """Read the adapter, training what is missing."""
+    recipe = shop.recipe
+    state = load_checkpoint(shop.work / "adapter.pt", recipe.adapter)
+    if state is not None and state["step"] == recipe.adapter.n_steps:
+        adapter = new_adapter(recipe.encoder.width, recipe.language_model.width, shop.seed)
+        adapter.load_state_dict(state["adapter"])
+        return adapter.to(shop.device)
     pictures = _pictures(shop)
     features = encode(trained_encoder(shop), torch.from_numpy(pictures.pixels)).half().cpu()
     data = CaptionedFeatures(features, pictures.captions)
