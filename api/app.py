@@ -26,6 +26,7 @@ from api import (
     request_log,
     response_cache,
     sql,
+    sql_try,
     static_site,
     units,
 )
@@ -114,6 +115,7 @@ def create_app(
     app.register_blueprint(operations.operations_blueprint(metrics), url_prefix=PREFIX)
     operations.at_the_root(app)
     openapi.register(app)
+    sql_try.register(app)
     static_site.register(app, site)
     return app
 

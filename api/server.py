@@ -28,6 +28,12 @@ DEFAULT_PORT = 8000
 DEFAULT_THREADS = 8
 
 
+_PROXY = {
+    "trusted_proxy_headers": {"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"},
+    "clear_untrusted_proxy_headers": True,
+}
+
+
 class _JsonErrorTask(ErrorTask):
     def execute(self) -> None:
         error = self.request.error
@@ -87,6 +93,7 @@ def run(
     listening: socket.socket,
     *,
     n_threads: int = DEFAULT_THREADS,
+    proxy: str | None = None,
     when_ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until Ctrl-C or SIGTERM; requests in progress are answered first.
@@ -95,6 +102,7 @@ def run(
         app: Of `api.app.create_app`.
         listening: Of `listen`.
         n_threads: Requests that are worked on at once.
+        proxy: Address of a proxy that says in X-Forwarded-For who the client is.
         when_ready: Called once connections are taken.
     """
     sql.start(app)
@@ -104,6 +112,7 @@ def run(
         threads=n_threads,
         ident="neuron-atlas",
         max_request_body_size=MAX_BODY_BYTES,
+        **({} if proxy is None else {"trusted_proxy": proxy, **_PROXY}),
     )
     server.channel_class = _Channel
     # It warns of every request that waits, and one page of pictures makes dozens wait.

@@ -53,6 +53,40 @@ DEFAULT_PORT = 8000
     help="Whose pages may read the API, such as https://example.org; may be given several times. "
     "By default everybody's; 'none' is nobody's.",
 )
+@click.option(
+    "--sql/--no-sql",
+    "with_sql",
+    default=True,
+    show_default=True,
+    help="Let strangers ask in SQL, each statement in a process of its own.",
+)
+@click.option(
+    "--sql-seconds",
+    type=click.FloatRange(0.01, 600),
+    default=1.0,
+    show_default=True,
+    help="When a statement of SQL is stopped.",
+)
+@click.option(
+    "--sql-at-once",
+    type=click.IntRange(1, 64),
+    default=2,
+    show_default=True,
+    help="Statements of SQL that run at once; keep it below --threads.",
+)
+@click.option(
+    "--rate",
+    "requests_per_s",
+    type=click.FloatRange(0, min_open=True),
+    help="Requests a second that one client may send in the long run. By default any number.",
+)
+@click.option(
+    "--behind-proxy",
+    "proxy",
+    metavar="ADDRESS",
+    help="Of a proxy whose X-Forwarded-* headers are believed, such as 127.0.0.1.",
+)
+@click.option("--log-requests", is_flag=True, help="Print a line of JSON for each request.")
 @click.option("--open", "open_browser", is_flag=True, help="Open the site in a browser.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def serve(
@@ -63,6 +97,12 @@ def serve(
     port: int,
     threads: int,
     origins: tuple[str, ...],
+    with_sql: bool,
+    sql_seconds: float,
+    sql_at_once: int,
+    requests_per_s: float | None,
+    proxy: str | None,
+    log_requests: bool,
     open_browser: bool,
     quiet: bool,
 ) -> None:
@@ -74,14 +114,24 @@ def serve(
     Example:
       neuron-atlas serve --db atlas.duckdb --site public --open
     """
-    from api import server
+    from api import request_log, server
     from api.app import create_app
+    from atlas_db.sql_sandbox import SqlLimits
     from neuron_atlas.commands.lookup import reading
 
     with reading(database):
         pass  # what is wrong with the atlas is said now, and not at the first request
+    limits = SqlLimits(deadline_s=sql_seconds, n_at_once=sql_at_once, n_waiting=sql_at_once)
+    if log_requests:
+        request_log.to_stderr()
     try:
-        app = create_app(database, site=site, origins=() if origins == ("none",) else origins)
+        app = create_app(
+            database,
+            site=site,
+            origins=() if origins == ("none",) else origins,
+            sql_limits=limits if with_sql else None,
+            requests_per_s=requests_per_s,
+        )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     listening = server.listen(host, port)
@@ -91,10 +141,10 @@ def serve(
         if not quiet:
             pages = "API and site" if site else "API (no site: give its folder with --site)"
             click.echo(f"{pages} at {address}  (Ctrl-C stops)")
-            click.echo(f"Description of the API at {address}api/docs")
+            click.echo(f"Description of the API at {address}api/docs, SQL at {address}api/sql")
         if open_browser:
             click.launch(address)
 
-    server.run(app, listening, n_threads=threads, when_ready=announce)
+    server.run(app, listening, n_threads=threads, proxy=proxy, when_ready=announce)
     if not quiet:
         click.echo("Stopped.")

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -129,7 +130,42 @@ def test_it_stops_cleanly(synthetic_atlas: Path, how: signal.Signals) -> None:
         assert process.stdout is not None
         rest = process.stdout.read()
         assert process.wait(WAIT_S) == 0
-    assert rest == f"Description of the API at {address}api/docs\nStopped.\n"
+    said = f"Description of the API at {address}api/docs, SQL at {address}api/sql"
+    assert rest == f"{said}\nStopped.\n"
+
+
+def test_sql_is_asked_while_others_look_up(address: str) -> None:
+    query = urllib.parse.urlencode({"q": "SELECT count(*) AS n FROM units"})
+    with ThreadPoolExecutor(8) as pool:
+        looked_up = pool.map(get, [address + "api/v1/units/0/3"] * 40)
+        asked = pool.map(get, [f"{address}api/v1/sql?{query}"] * 3)
+        assert {json.loads(body)["rows"][0]["n"] for _, _, body in asked} == {96}
+        assert {status for status, _, _ in looked_up} == {200}
+
+
+def test_options_for_the_open_internet(synthetic_atlas: Path) -> None:
+    arguments = ("--no-sql", "--rate", "0.15", "--log-requests", "--behind-proxy", "127.0.0.1")
+    with serving("--db", str(synthetic_atlas), *arguments) as (process, address):
+        with pytest.raises(urllib.error.HTTPError, match="404") as caught:
+            get(address + "api/v1/sql?q=SELECT+1")
+        caught.value.close()
+        statuses = []
+        for client in ("192.0.2.1", "192.0.2.1", "192.0.2.2"):
+            headers = {"X-Forwarded-For": client, "X-Request-ID": f"of-{client}"}
+            request = urllib.request.Request(address + "api/v1/layers", headers=headers)
+            try:
+                with urllib.request.urlopen(request, timeout=WAIT_S) as response:
+                    statuses.append(response.status)
+            except urllib.error.HTTPError as error:
+                statuses.append(error.code)
+                error.close()
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None
+        lines = [line for line in process.stdout.read().splitlines() if line.startswith("{")]
+    assert statuses == [200, 429, 200]  # a client may send 10 s worth at once: 1.5
+    logged = [json.loads(line) for line in lines]
+    assert [one["client"] for one in logged[1:]] == ["192.0.2.1", "192.0.2.1", "192.0.2.2"]
+    assert logged[1]["id"] == "of-192.0.2.1"
 
 
 def run(*arguments: str) -> Result:
