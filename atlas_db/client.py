@@ -1,0 +1,260 @@
+"""An atlas in Python: from its file, or over HTTP from whoever serves it; the same calls.
+
+    atlas = Atlas("atlas.duckdb")            # or Atlas("https://atlas.example.org")
+    atlas.concept("water").units[0].unit.name
+    atlas.unit("L12.U9058").promoted
+    atlas.image(139).units
+    atlas.units(layer=12, interpretable=True).to_pandas()
+    atlas.sql("SELECT * FROM units WHERE layer = $layer", layer=12).to_arrow()
+
+Importing this loads neither DuckDB nor SQLAlchemy; a file's first call does, HTTP never.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from atlas_db.as_json import as_json
+from atlas_db.records import (
+    AtlasInfo,
+    ConceptRecord,
+    ConceptSummary,
+    ImageRecord,
+    ImageSummary,
+    LayerRecord,
+    Page,
+    UnitRecord,
+    UnitSummary,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+Row = TypeVar("Row")
+
+#: Rows that a list asks for at once.
+_PAGE_ROWS = 500
+_NAME = re.compile(r"L?([0-9]{1,9})[./]U?([0-9]{1,9})", re.IGNORECASE)
+
+
+class Records(tuple[Row, ...], Generic[Row]):
+    """Records in their order, and as a table at a word."""
+
+    __slots__ = ()
+
+    def to_arrow(self) -> pa.Table:
+        """Make an Arrow table with a column for each field, as in the API's JSON."""
+        import pyarrow as pa
+
+        return pa.Table.from_pylist(as_json(self))
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Make a pandas data frame; needs pandas."""
+        return self.to_arrow().to_pandas()
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} records>"
+
+
+@dataclass(frozen=True)
+class SqlRows(Sequence[dict[str, Any]]):
+    """What a statement gave: a sequence of rows, each a dictionary.
+
+    Attributes:
+        table: The same as an Arrow table.
+        truncated: There are more rows than these.
+    """
+
+    table: pa.Table
+    truncated: bool
+
+    def to_arrow(self) -> pa.Table:
+        """Give the rows as an Arrow table."""
+        return self.table
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Make a pandas data frame; needs pandas."""
+        return self.table.to_pandas()
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return self.table.to_pylist()[index]
+        place = range(len(self))[index]
+        return self.table.slice(place, 1).to_pylist()[0]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.table.to_pylist())
+
+    def __repr__(self) -> str:
+        more = ", and there are more" if self.truncated else ""
+        return f"<{len(self)} rows of {', '.join(self.table.column_names)}{more}>"
+
+
+class _Source(Protocol):
+    """Where an atlas is read from."""
+
+    def info(self) -> AtlasInfo: ...
+    def layers(self) -> Sequence[LayerRecord]: ...
+    def unit(self, layer: int, unit: int) -> UnitRecord: ...
+    def concept(self, word: str, match: str, limit: int) -> ConceptRecord: ...
+    def image(self, image_id: int) -> ImageRecord: ...
+    def rows(self, kind: str, filters: dict[str, Any], limit: int, start: Any) -> Page[Any]: ...
+    def thumbnail(self, image_id: int) -> bytes | None: ...
+    def sql(self, statement: str, parameters: dict[str, Any], limit: int) -> SqlRows: ...
+    def close(self) -> None: ...
+
+
+class Atlas:
+    """An atlas to ask.
+
+    Args:
+        source: The path of a DuckDB file, or the address of a server such as
+            "https://atlas.example.org" (with or without "/api/v1").
+
+    Raises:
+        AtlasFileError: The file is missing, no atlas or of another version.
+        AtlasError: The server cannot be reached.
+    """
+
+    def __init__(self, source: str | Path) -> None:
+        self._source: _Source
+        if isinstance(source, str) and re.match(r"https?://", source):
+            from atlas_db.client_http import HttpSource
+
+            self._source = HttpSource(source)
+        else:
+            from atlas_db.client_file import FileSource
+
+            self._source = FileSource(Path(source))
+
+    def __enter__(self) -> Atlas:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._source.close()
+
+    @property
+    def info(self) -> AtlasInfo:
+        """Where the atlas comes from, and its counts."""
+        return self._source.info()
+
+    def layers(self) -> Records[LayerRecord]:
+        """List all layers, and how much of each speaks of pictures."""
+        return Records(self._source.layers())
+
+    def unit(self, name: str | int, unit: int | None = None) -> UnitRecord:
+        """Tell all about a unit: `unit("L12.U9058")` or `unit(12, 9058)`.
+
+        Raises:
+            ValueError: The name is not of that form.
+            NotInAtlasError: There is no such unit.
+        """
+        if unit is not None:
+            return self._source.unit(int(name), unit)
+        found = _NAME.fullmatch(str(name))
+        if found is None:
+            raise ValueError(
+                f"a unit is written like 'L12.U9058' or given as (12, 9058), got {name!r}"
+            )
+        return self._source.unit(int(found[1]), int(found[2]))
+
+    def concept(self, word: str, *, match: str = "exact", limit: int = 100) -> ConceptRecord:
+        """Tell which units promote a word; `match` is exact, family or related.
+
+        Raises:
+            NotInAtlasError: No unit promotes it; says what is near.
+        """
+        return self._source.concept(word, match, limit)
+
+    def image(self, image_id: int) -> ImageRecord:
+        """Tell all about an image.
+
+        Raises:
+            NotInAtlasError: It is not in the atlas.
+        """
+        return self._source.image(image_id)
+
+    def thumbnail(self, image_id: int) -> bytes | None:
+        """Give what the model saw of an image as WebP; None if the atlas keeps no photographs."""
+        return self._source.thumbnail(image_id)
+
+    def units(
+        self,
+        *,
+        layer: int | None = None,
+        min_images: int = 0,
+        interpretable: bool | None = None,
+        always_on: bool | None = None,
+        concept: str | None = None,
+        sort: str = "images",
+        limit: int | None = 100,
+    ) -> Records[UnitSummary]:
+        """List units, filtered by whatever is given; `limit=None` gives all.
+
+        Args:
+            sort: images, attribution or activation (falling) or uid (rising).
+        """
+        filters = {
+            "layer": layer,
+            "min_images": min_images,
+            "interpretable": interpretable,
+            "always_on": always_on,
+            "concept": concept,
+            "sort": sort,
+        }
+        return self._all("units", filters, limit)
+
+    def concepts(
+        self, *, prefix: str = "", fuzzy: bool = False, limit: int | None = 100
+    ) -> Records[ConceptSummary]:
+        """List concepts by their beginning, or spelt nearly so; `limit=None` gives all."""
+        return self._all("concepts", {"prefix": prefix, "fuzzy": fuzzy}, limit)
+
+    def images(
+        self, *, category: str | None = None, limit: int | None = 100
+    ) -> Records[ImageSummary]:
+        """List images, all or of one category; `limit=None` gives all."""
+        return self._all("images", {"category": category}, limit)
+
+    def sql(self, statement: str, *, limit: int = 10_000, **parameters: Any) -> SqlRows:
+        """Ask one statement of DuckDB's SQL; `$name` in it is the argument `name`.
+
+        A server takes one SELECT within its limits. A file is read with your own rights.
+
+        Raises:
+            ValueError: The statement is wrong or refused; says why.
+        """
+        return self._source.sql(statement, parameters, limit)
+
+    def _all(self, kind: str, filters: dict[str, Any], limit: int | None) -> Records[Any]:
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit must be >= 1 or None, got {limit}")
+        rows: list[Any] = []
+        given = {name: value for name, value in filters.items() if value is not None}
+        start: Any = None
+        while limit is None or len(rows) < limit:
+            wanted = _PAGE_ROWS if limit is None else min(_PAGE_ROWS, limit - len(rows))
+            page = self._source.rows(kind, given, wanted, start)
+            rows += page.rows
+            start = page.next_offset
+            if start is None:
+                break
+        return Records(rows)
