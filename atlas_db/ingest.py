@@ -40,7 +40,7 @@ ALWAYS_ON_MIN_RATIO = 4.0
 
 #: Files of this form are read by DuckDB 1.4 and later.
 STORAGE_VERSION = "v1.4.0"
-MEMORY_LIMIT = "4GB"
+MEMORY_LIMIT = "2GB"
 
 
 def ingest(run: Path, database: Path, *, progress: Progress | None = None) -> str:
