@@ -37,7 +37,7 @@ class LayerExemplars:
     """The top images of one layer's units so far.
 
     Rows are kept sorted by falling activation, then image id; `slot` says where a row's heatmap
-    lies, so that heatmaps are written once and never moved.
+    and its patch lie, so that they are written once and never moved.
     """
 
     def __init__(self, n_units: int, n_patch: int, k: int, device: torch.device | str) -> None:
@@ -59,17 +59,15 @@ class LayerExemplars:
             activations: (batch, patch, n_units), floating point.
             image_ids: (batch,) int64, none of them seen before.
         """
-        best, patch = activations.max(dim=1)
+        best = activations.amax(dim=1)
         values = torch.cat([self.activation, best.T.to(torch.float32)], dim=1)
         ids = torch.cat([self.image_id, image_ids.expand(values.shape[0], -1)], dim=1)
-        patches = torch.cat([self.patch, patch.T.to(torch.int16)], dim=1)
         by_id = ids.argsort(dim=1)
         by_value = values.gather(1, by_id).argsort(dim=1, descending=True, stable=True)
         order = by_id.gather(1, by_value)[:, : self.k]
         self._store_heatmaps(order, activations)
         self.activation = values.gather(1, order)
         self.image_id = ids.gather(1, order)
-        self.patch = patches.gather(1, order)
 
     def _store_heatmaps(self, order: Tensor, activations: Tensor) -> None:
         """Write the maps of the images that came in over those that went out."""
@@ -85,8 +83,12 @@ class LayerExemplars:
         unit, row = is_new.nonzero(as_tuple=True)
         maps = activations[order[unit, row] - self.k, :, unit]
         slot = self.slot[unit, row]
-        self.heatmap[unit, slot], self.scale[unit, slot], self.zero[unit, slot] = quantize_heatmaps(
-            maps
+        self.patch[unit, slot] = maps.argmax(dim=1).to(torch.int16)
+        heatmap, scale, zero = quantize_heatmaps(maps)
+        self.heatmap[unit, slot], self.scale[unit, slot], self.zero[unit, slot] = (
+            heatmap,
+            scale,
+            zero,
         )
 
     def rows(self) -> dict[str, Tensor]:
@@ -103,7 +105,7 @@ class LayerExemplars:
             "rank": row + 1,
             "image_id": self.image_id[unit, row],
             "activation": self.activation[unit, row],
-            "patch": self.patch[unit, row],
+            "patch": self.patch[unit, slot],
             "heatmap": self.heatmap[unit, slot],
             "heatmap_scale": self.scale[unit, slot],
             "heatmap_zero": self.zero[unit, slot],
