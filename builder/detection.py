@@ -123,7 +123,7 @@ class Detector:
         first = len(self.prefix_ids)
         at = slice(first, first + patches.shape[1])
         recorder = Recorder(self.model, len(patches), at, sink)
-        first_logits, cache = self._prefill(patches, recorder)
+        first_logits, cache = self.prefill(patches, recorder)
         tokens = generate_greedily(
             self.model.model,
             first_logits.detach(),
@@ -139,7 +139,7 @@ class Detector:
         recorder.clear()
         return Detection(captions, results)
 
-    def _prefill(self, patches: Tensor, recorder: Recorder) -> tuple[Tensor, DynamicCache]:
+    def prefill(self, patches: Tensor, recorder: Recorder) -> tuple[Tensor, DynamicCache]:
         """Run prefix, patches and prompt; logits after the last position, and the cache."""
         parts = [self._embed(self.prefix_ids, patches), patches]
         parts.append(self._embed(self.prompt_ids, patches))

@@ -1,0 +1,202 @@
+"""The whole pass, photographs to shards, at GPT-J's full size; against the plain way.
+
+    python -m benchmarks.detect_gptj                  # on a GPU: full size, bfloat16
+    python -m benchmarks.detect_gptj --size small     # on a CPU
+
+The work counted for an image is one forward and one backward pass of the blocks' matrices over
+patches, prompt and caption. The share is that work against what one large product reaches in the
+same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import builder.detection
+from atlas_db.run_format import N_EXEMPLARS
+from benchmarks.plain_way import PlainWay
+from benchmarks.random_models import SIZES, ModelSize, random_captioner, synthetic_dataset
+from benchmarks.report import complete, parser, report
+from builder.batch_size import measured_batch_size
+from builder.captioner import Captioner
+from builder.language_model import LanguageModel
+from builder.settings import BuildSettings, Execution, no_progress
+from builder.shard_builder import ShardBuilder, shard_ranges
+from builder.tables import ShardTables
+
+N_PROMPT = 3
+N_IMAGES = {"full": 2000, "small": 48, "tiny": 6}
+N_PLAIN = {"full": 20, "small": 8, "tiny": 2}
+IMAGES_PER_SHARD = {"full": 1000, "small": 48, "tiny": 3}
+
+
+def main() -> None:
+    """Measure, print, write."""
+    made = parser(__doc__ or "", SIZES)
+    made.add_argument("--images", type=int, help="photographs of the timed pass")
+    made.add_argument("--batch-size", type=int, help="default: measured on CUDA, else 8")
+    made.add_argument("--workers", type=int, default=0, help="processes that read photographs")
+    arguments = complete(made.parse_args())
+    size = SIZES[arguments.size]
+    captioner = random_captioner(size, arguments.device, getattr(torch, arguments.dtype))
+    results = measure(captioner, size, arguments)
+    report("detect_gptj", arguments, results)
+
+
+def measure(captioner: Captioner, size: ModelSize, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Time the pass, its stages, the ceiling and the plain way."""
+    n_images = arguments.images or N_IMAGES[arguments.size]
+    settings = BuildSettings(images_per_shard=IMAGES_PER_SHARD[arguments.size])
+    execution = Execution(batch_size=arguments.batch_size, n_workers=arguments.workers)
+    model = LanguageModel(captioner.model)
+    shards = ShardBuilder(captioner, model, settings, execution)
+    shards.batch_size = shards.batch_size or measured_batch_size(shards._probe, captioner.device)
+    shards._probe(min(shards.batch_size, n_images))  # kernels are chosen on the first pass
+    reset_peak(captioner.device)
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = synthetic_dataset(Path(folder), n_images)
+        ranges = shard_ranges(n_images, settings.images_per_shard)
+        with stopwatch(captioner.device) as whole:
+            shards.write_missing(Path(folder) / "run", dataset, ranges, no_progress)
+    images_per_s = n_images / whole.seconds
+    plain_s = time_plain_way(captioner, N_PLAIN[arguments.size])
+    work = 4 * size.n_block_weights * (196 + N_PROMPT + size.max_new_tokens)
+    ceiling = matmul_ceiling(captioner, shards.batch_size)
+    return {
+        "images": n_images,
+        "batch size": shards.batch_size,
+        "images/s": images_per_s,
+        "plain way, images/s": 1 / plain_s,
+        "times the plain way": images_per_s * plain_s,
+        "work, TFLOP an image": work / 1e12,
+        "ceiling, TFLOP/s": ceiling / 1e12,
+        "floor, ms an image": 1e3 * work / ceiling,
+        "share of the ceiling": work * images_per_s / ceiling,
+        "peak device memory, GB": peak_gb(captioner.device),
+        **time_stages(captioner, shards.batch_size),
+    }
+
+
+class Watch:
+    """Seconds, once the context is closed."""
+
+    seconds = 0.0
+
+
+@contextmanager
+def stopwatch(device: torch.device) -> Iterator[Watch]:
+    """Time what is done in the context, on the device too."""
+    watch = Watch()
+    wait(device)
+    began = time.perf_counter()
+    yield watch
+    wait(device)
+    watch.seconds = time.perf_counter() - began
+
+
+def wait(device: torch.device) -> None:
+    """Let the device catch up."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def reset_peak(device: torch.device) -> None:
+    """Forget the greatest use of memory so far."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_gb(device: torch.device) -> float | str:
+    """Give the greatest use of the device's memory, in 1e9 bytes."""
+    if device.type != "cuda":
+        return "not measured on a CPU"
+    return torch.cuda.max_memory_allocated(device) / 1e9
+
+
+def matmul_ceiling(captioner: Captioner, batch_size: int) -> float:
+    """Time the MLP's product over a batch's positions: operations a second, best of five."""
+    d_model = captioner.d_model
+    x = torch.randn(batch_size * 199, d_model, device=captioner.device, dtype=captioner.dtype)
+    weight = torch.randn(d_model, 4 * d_model, device=captioner.device, dtype=captioner.dtype)
+    seconds = []
+    for _ in range(5):
+        with stopwatch(captioner.device) as watch:
+            for _ in range(10):
+                x @ weight
+        seconds.append(watch.seconds / 10)
+    return 2 * x.numel() * 4 * d_model / min(seconds)
+
+
+def time_plain_way(captioner: Captioner, n: int) -> float:
+    """Give the seconds an image of the plain way, reading the photograph left out."""
+    plain = PlainWay(captioner)
+    pixels = torch.rand(n + 1, 3, 224, 224)
+    plain(0, pixels[:1])
+    with stopwatch(captioner.device) as watch:
+        for i in range(1, n + 1):
+            plain(i, pixels[i : i + 1])
+    return watch.seconds / n
+
+
+def time_stages(captioner: Captioner, batch_size: int) -> dict[str, float]:
+    """Give each stage's milliseconds an image, of one batch that lies on the device."""
+    model = LanguageModel(captioner.model)
+    settings, execution = BuildSettings(), Execution(batch_size=batch_size)
+    detector = ShardBuilder(captioner, model, settings, execution).detector
+    pixels = torch.rand(batch_size, 3, 224, 224, device=captioner.device)
+    n_patch = captioner.config.n_patch
+    tables = ShardTables(
+        model.n_layers, model.d_mlp, n_patch, k=N_EXEMPLARS, device=captioner.device
+    )
+    ids = torch.arange(batch_size, device=captioner.device)
+
+    def ms(run: Callable[[], Any]) -> float:
+        run()
+        with stopwatch(captioner.device) as watch:
+            run()
+        return 1e3 * watch.seconds / batch_size
+
+    patches = captioner.encode(pixels)
+    with generation_timed(captioner.device) as generation:
+        detector(patches)
+        generation.seconds = 0
+        without = ms(lambda: detector(patches))
+        generating = 1e3 * generation.seconds / 2 / batch_size
+    with_sink = ms(lambda: detector(patches, lambda i, a: tables.see_activations(i, a, ids + 0)))
+    return {
+        "encode, ms an image": ms(lambda: captioner.encode(pixels)),
+        "generate, ms an image": generating,
+        "forward, backward and tops, ms an image": without - generating,
+        "exemplars and statistics, ms an image": with_sink - without,
+    }
+
+
+@contextmanager
+def generation_timed(device: torch.device) -> Iterator[Watch]:
+    """Add up the seconds of greedy generation while the context is open."""
+    total = Watch()
+    real = builder.detection.generate_greedily
+
+    def timed(*arguments: Any, **options: Any) -> Any:
+        with stopwatch(device) as watch:
+            tokens = real(*arguments, **options)
+        total.seconds += watch.seconds
+        return tokens
+
+    builder.detection.generate_greedily = timed
+    try:
+        yield total
+    finally:
+        builder.detection.generate_greedily = real
+
+
+if __name__ == "__main__":
+    main()
