@@ -14,6 +14,7 @@ from atlas_db.errors import AtlasError
 from neuron_atlas.commands.build import build
 from neuron_atlas.commands.captioner import captioner
 from neuron_atlas.commands.demo import demo
+from neuron_atlas.commands.export import export
 from neuron_atlas.commands.ingest import ingest
 from neuron_atlas.commands.lookup import image, lookup, sql, unit
 from neuron_atlas.commands.miniature import miniature
@@ -40,5 +41,18 @@ def main() -> None:
     """Build, browse and query an atlas of the neurons that turn pictures into words."""
 
 
-for command in (demo, build, ingest, site, serve, lookup, unit, image, sql, captioner, miniature):
+for command in (
+    demo,
+    build,
+    ingest,
+    site,
+    serve,
+    lookup,
+    unit,
+    image,
+    sql,
+    export,
+    captioner,
+    miniature,
+):
     main.add_command(command)
