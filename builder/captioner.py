@@ -26,6 +26,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from atlas_db.errors import CaptionerError
 from builder.adapter import load_adapter
 from builder.captioner_config import CAPTIONER_FILE, DTYPES, CaptionerConfig, read_config
+from builder.device_memory import check_memory, pass_memory
 from builder.encoders import PatchEncoder, feature_shape, load_encoder
 from builder.loading import load_pretrained
 from builder.parts import files_sha256, hub_folder, local_path, part_files
@@ -124,6 +125,10 @@ def load_captioner(
     )
     tokenizer = _load_tokenizer(model_path)
     _check_language_model(config, model_path, tokenizer, adapter)
+    if device.type == "cuda":
+        n_positions = config.n_patch + 32
+        needed = pass_memory(model_path, config.n_patch, n_positions, torch_dtype)
+        check_memory(needed, torch_dtype, str(device), torch.cuda.mem_get_info(device)[0])
     model = load_pretrained(
         AutoModelForCausalLM, model_path, what="language model", dtype=torch_dtype
     )

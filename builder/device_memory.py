@@ -1,0 +1,80 @@
+"""Whether a device holds the pass over one image, before gigabytes of weights are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from atlas_db.errors import CaptionerError
+from atlas_db.run_format import N_EXEMPLARS, N_HISTOGRAM_BINS
+from builder.architectures import ARCHITECTURES
+
+#: Tensors of the residual stream's width that the graph keeps of a layer: its input, keys and
+#: values (twice: the caption's pass copies them), queries, attention's output, the norm's input.
+_NARROW_TENSORS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class PassMemory:
+    """Bytes that a pass takes.
+
+    Attributes:
+        weights: The language model's.
+        exemplars: Exemplars, heatmaps and statistics of all units.
+        image: The graph of one image.
+    """
+
+    weights: int
+    exemplars: int
+    image: int
+
+    @property
+    def total(self) -> int:
+        """All of a pass over one image."""
+        return self.weights + self.exemplars + self.image
+
+
+def pass_memory(path: Path, n_patch: int, n_positions: int, dtype: torch.dtype) -> PassMemory:
+    """Count what a pass of the language model in folder `path` takes, from shapes alone."""
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    architecture = ARCHITECTURES.get(config.model_type)
+    n_weights = sum(parameter.numel() for parameter in model.parameters())
+    if architecture is None:  # refused later, by name
+        return PassMemory(n_weights * dtype.itemsize, 0, 0)
+    blocks = model.get_submodule(architecture.blocks)
+    out = blocks[0].get_submodule(architecture.mlp_out).weight
+    d_model = model.get_input_embeddings().embedding_dim
+    d_mlp = out.numel() // d_model
+    # The graph starts at the first layer's z: its attention is not in it.
+    wide = len(blocks) * d_mlp * (3 if architecture.is_gated else 1)
+    narrow = (len(blocks) - 1) * _NARROW_TENSORS * d_model
+    return PassMemory(
+        weights=n_weights * dtype.itemsize,
+        # A heatmap and its row of six numbers for each exemplar; a histogram of int64.
+        exemplars=len(blocks) * d_mlp * (N_EXEMPLARS * (n_patch + 30) + N_HISTOGRAM_BINS * 8),
+        image=n_positions * (wide + narrow) * dtype.itemsize,
+    )
+
+
+def check_memory(needed: PassMemory, dtype: torch.dtype, device: str, free_bytes: int) -> None:
+    """Refuse a device that does not hold the pass over one image.
+
+    Raises:
+        CaptionerError: It does not; the message says how much is needed and what to do.
+    """
+    if needed.total <= free_bytes:
+        return
+    half = needed.weights * 2 // dtype.itemsize
+    smaller = f"--dtype bfloat16 ({half / 1e9:.1f} GB of weights), " if dtype.itemsize > 2 else ""
+    raise CaptionerError(
+        f"The pass over one image needs {needed.total / 1e9:.1f} GB in "
+        f"{str(dtype).removeprefix('torch.')}: {needed.weights / 1e9:.1f} GB of weights, "
+        f"{needed.exemplars / 1e9:.1f} GB of exemplars, {needed.image / 1e9:.1f} GB of graph. "
+        f"{device} has {free_bytes / 1e9:.1f} GB free. Use {smaller}a GPU with more memory, or "
+        "--device cpu."
+    )
