@@ -10,13 +10,14 @@ no top 100. Rows with equal attribution are ordered by uid, then patch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from atlas_db.run_format import N_ATTRIBUTIONS
+from builder.devices import images_at_once
 from builder.exemplars import quantize_heatmaps
 from builder.language_model import LanguageModel
 
@@ -128,32 +129,42 @@ class Recorder:
         pairs above its best. So the pairs are sought among 100 units, not among all.
         """
         z = self._at_patches(self.z[layer].detach())
+        parts = []
+        start = 0
+        for part in gradient.split(images_at_once(gradient)):
+            images = slice(start, start + len(part))
+            parts.append(self._reduce_part(layer, images, z[images], part))
+            start += len(part)
+        pairs, units = zip(*parts, strict=True)
+        return _join(pairs, dim=0), _join(units, dim=0)
+
+    def _reduce_part(
+        self, layer: int, images: slice, z: Tensor, gradient: Tensor
+    ) -> tuple[TopRows, TopRows]:
+        """Reduce the images of one part of the batch: z and gradient (part, patch, d_mlp)."""
+        a = self.a[layer][images] if self.a else None
         wide = torch.promote_types(z.dtype, torch.float32)
         attribution = z.to(wide, copy=True).mul_(gradient)
-        best, best_patch = attribution.max(dim=1)
-        value, unit = best.topk(min(N_ATTRIBUTIONS, best.shape[1]), dim=1)
-        units = self._rows(layer, gradient, value, (unit, best_patch.gather(1, unit)))
-        n_patch, n_units = attribution.shape[1], unit.shape[1]
-        of_units = attribution.gather(2, unit[:, None].expand(-1, n_patch, -1)).flatten(1)
-        value, index = of_units.topk(min(N_ATTRIBUTIONS, of_units.shape[1]), dim=1)
-        place = (unit.gather(1, index % n_units), index // n_units)
-        return self._rows(layer, gradient, value, place), units
+        image = torch.arange(len(z), device=z.device)[:, None]
 
-    def _rows(
-        self, layer: int, gradient: Tensor, value: Tensor, place: tuple[Tensor, Tensor]
-    ) -> TopRows:
-        unit, patch = place
-        image = torch.arange(len(value), device=value.device)[:, None]
-        at = (image, patch, unit)
-        z = self._at_patches(self.z[layer].detach())[at]
-        return TopRows(
-            uid=layer * self.model.d_mlp + unit,
-            patch=patch,
-            attribution=value,
-            z=z,
-            a=self.a[layer][at] if self.a else self.model.activate(z),
-            gradient=gradient[at],
-        )
+        def rows(value: Tensor, unit: Tensor, patch: Tensor) -> TopRows:
+            at = (image, patch, unit)
+            return TopRows(
+                uid=layer * self.model.d_mlp + unit,
+                patch=patch,
+                attribution=value,
+                z=z[at],
+                a=self.model.activate(z[at]) if a is None else a[at],
+                gradient=gradient[at],
+            )
+
+        value, unit = attribution.amax(dim=1).topk(min(N_ATTRIBUTIONS, z.shape[2]), dim=1)
+        n_patch, n_units = attribution.shape[1], unit.shape[1]
+        of_units = attribution.gather(2, unit[:, None].expand(-1, n_patch, -1))
+        units = rows(value, unit, of_units.argmax(dim=1))
+        n_pairs = min(N_ATTRIBUTIONS, n_patch * n_units)
+        value, index = of_units.flatten(1).topk(n_pairs, dim=1)
+        return rows(value, unit.gather(1, index % n_units), index // n_units), units
 
     def heatmaps(self, uid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Quantise the activation maps of units `uid` (batch, n) of the same image."""
@@ -173,9 +184,17 @@ class Recorder:
         self.a.clear()
 
 
+def _join(parts: Sequence[TopRows], dim: int) -> TopRows:
+    """Put rows one after another: of other images (0), or more of the same (1)."""
+    return TopRows(
+        **{name: torch.cat([getattr(rows, name) for rows in parts], dim) for name in _COLUMNS}
+    )
+
+
 def _merge(layers: list[TopRows]) -> TopRows:
     """Merge the layers' top rows of each image into one; ties by uid, then patch."""
-    columns = {name: torch.cat([getattr(rows, name) for rows in layers], 1) for name in _COLUMNS}
+    joined = _join(layers, dim=1)
+    columns = {name: getattr(joined, name) for name in _COLUMNS}
     order = columns["patch"].argsort(dim=1, stable=True)
     for key, is_falling in (("uid", False), ("attribution", True)):
         keys = columns[key].gather(1, order)

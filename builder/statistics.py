@@ -17,6 +17,7 @@ from atlas_db.run_format import (
     HISTOGRAM_OCTAVE_MIN,
     N_HISTOGRAM_BINS,
 )
+from builder.devices import images_at_once
 
 _FIXED_POINT = 2.0**20
 _FLOAT32_BIAS = 127
@@ -46,6 +47,10 @@ class LayerStatistics:
 
     def update(self, activations: Tensor) -> None:
         """Take in a batch: (batch, patch, n_units), floating point."""
+        for part in activations.split(images_at_once(activations)):
+            self._update(part)
+
+    def _update(self, activations: Tensor) -> None:
         n_units = activations.shape[-1]
         self.n_patches += activations.shape[0] * activations.shape[1]
         n_positive = (activations > 0).to(torch.float32).sum(dim=1)

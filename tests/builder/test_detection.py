@@ -5,6 +5,7 @@ import torch
 from tiny_models import D_MLP, WordTokenizer, tiny_model, word_of
 from torch import Tensor, nn
 
+from builder import devices
 from builder.attribution import Recorder, TopRows
 from builder.detection import Detection, Detector
 from builder.language_model import LanguageModel, count_hooks
@@ -225,6 +226,18 @@ def test_no_hook_is_left_after_a_failing_sink(
     with pytest.raises(RuntimeError, match="disk full"):
         detector(model, tokenizer)(patches, fail)
     assert count_hooks(model.model) == 0
+
+
+def test_parts_of_a_batch_change_nothing(
+    tokenizer: WordTokenizer, patches: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model("llama")
+    whole = detector(model, tokenizer)(patches).results[0]
+    monkeypatch.setitem(devices._ELEMENTS_AT_ONCE, "cpu", 3 * N_PATCH * D_MLP)
+    parts = detector(model, tokenizer)(patches).results[0]
+    for name in ("uid", "patch", "attribution", "z", "a", "gradient"):
+        assert torch.equal(getattr(whole.pairs, name), getattr(parts.pairs, name)), name
+        assert torch.equal(getattr(whole.units, name), getattr(parts.units, name)), name
 
 
 class HandMade(nn.Module):
