@@ -1,8 +1,8 @@
 """An image that is black but for one patch lights that patch's pixels alone, end to end.
 
-The encoder is made local (its blocks add nothing, it has no position embedding), and so is the
-first layer of GPT-J, whose MLP sees the embedding and not the attention; so what is tested is the
-way from pixels through the loader, encoder, adapter, hook and heatmap back to pixels.
+Encoder and language model are made local: their attention adds nothing and they have no position
+embeddings. So what is tested, for every family, is the way from pixels through the loader,
+encoder, adapter, hook and heatmap back to pixels.
 """
 
 from pathlib import Path
@@ -26,16 +26,36 @@ GRID = (14, 14)
 VIEW_PX = 224
 
 
-@pytest.fixture(scope="module")
-def local_captioner(tmp_path_factory: pytest.TempPathFactory) -> Captioner:
-    folder = tmp_path_factory.mktemp("captioner") / "tiny"
-    init_random_captioner(folder, family="gptj", size="tiny")
+ENCODER_MIXES = ("attn.proj", "mlp.fc2")  # a BEiT has no position embedding to zero
+MODEL_MIXES = {
+    "gptj": ("attn.out_proj",),
+    "gpt2": ("attn.c_proj", "wpe"),
+    "neox": ("attention.dense",),
+    "opt": ("self_attn.out_proj", "embed_positions"),
+    "llama": ("self_attn.o_proj",),
+}
+
+
+@pytest.fixture(scope="module", params=MODEL_MIXES)
+def local_captioner(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Captioner:
+    folder = tmp_path_factory.mktemp("captioner") / request.param
+    init_random_captioner(folder, family=request.param, size="tiny")
     captioner = load_captioner(folder)
-    with torch.no_grad():
-        for name, parameter in captioner.encoder.named_parameters():
-            if "attn.proj" in name or "mlp.fc2" in name or "pos_embed" in name:
-                parameter.zero_()
+    zero(captioner.encoder, ENCODER_MIXES)
+    zero(captioner.model, MODEL_MIXES[request.param])
     return captioner
+
+
+@torch.no_grad()
+def zero(module: torch.nn.Module, names: tuple[str, ...]) -> None:
+    """Zero every parameter whose name has one of `names` in it; each must be found."""
+    found = {name for name in names for own, _ in module.named_parameters() if name in own}
+    assert found == set(names)
+    for own, parameter in module.named_parameters():
+        if any(name in own for name in names):
+            parameter.zero_()
 
 
 def photograph(path: Path, row: int, column: int, size: tuple[int, int]) -> None:
