@@ -17,6 +17,6 @@ def best_device() -> str:
 
 
 def images_at_once(values: Tensor) -> int:
-    """Say how many images of `values` (batch, ...) to work on at once, at least 1."""
+    """Say how many images (or maps) of `values` (n, ...) to work on at once, at least 1."""
     limit = _ELEMENTS_AT_ONCE.get(values.device.type, _ELEMENTS_ON_GPU)
     return max(1, limit // max(1, values[:1].numel()))

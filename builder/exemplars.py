@@ -13,6 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from builder.devices import images_at_once
+
 _NO_IMAGE = torch.iinfo(torch.int64).max
 
 
@@ -81,15 +83,13 @@ class LayerExemplars:
         self.slot = torch.where(is_new, free.gather(1, nth_new), old_slot)
 
         unit, row = is_new.nonzero(as_tuple=True)
-        maps = activations[order[unit, row] - self.k, :, unit]
-        slot = self.slot[unit, row]
-        self.patch[unit, slot] = maps.argmax(dim=1).to(torch.int16)
-        heatmap, scale, zero = quantize_heatmaps(maps)
-        self.heatmap[unit, slot], self.scale[unit, slot], self.zero[unit, slot] = (
-            heatmap,
-            scale,
-            zero,
-        )
+        n_rows = images_at_once(self.heatmap[0])
+        for units, rows in zip(unit.split(n_rows), row.split(n_rows), strict=True):
+            maps = activations[order[units, rows] - self.k, :, units]
+            heatmap, scale, zero = quantize_heatmaps(maps)
+            at = (units, self.slot[units, rows])
+            self.heatmap[at], self.scale[at], self.zero[at] = heatmap, scale, zero
+            self.patch[at] = maps.argmax(dim=1).to(torch.int16)
 
     def rows(self) -> dict[str, Tensor]:
         """Give the exemplars found, by unit and rank, on the host.
