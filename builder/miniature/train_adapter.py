@@ -36,7 +36,7 @@ class AdapterRecipe:
     """Schedule of the adapter's training."""
 
     batch: int = 32
-    n_steps: int = 300
+    n_steps: int = 400
     learning_rate: float = 3e-3
 
 

@@ -48,7 +48,7 @@ class EncoderRecipe:
     n_heads: int = 5
     n_codes: int = 512
     batch: int = 64
-    n_steps: int = 450
+    n_steps: int = 900
     learning_rate: float = 1e-3
     matrix_learning_rate: float = 3e-3
     weight_decay: float = 0.05
