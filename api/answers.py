@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +55,24 @@ def _give_back(_error: BaseException | None) -> None:
 def answer(record: Any) -> Response:
     """Answer with a record, a mapping or a list."""
     response = Response(dumps(record) + "\n", mimetype="application/json")
+    return http_caching.tag(response, atlas().etag)
+
+
+def ready_response(packed: bytes, *, last: Mapping[str, Any] | None = None) -> Response:
+    """Answer with what `neuron-atlas prepare` wrote.
+
+    Args:
+        packed: Of `atlas_db.ready_answers`.
+        last: Fields that are added at the object's end.
+    """
+    if last is None and http_caching.takes_gzip():
+        response = Response(packed, mimetype="application/json")
+        response.headers["Content-Encoding"] = "gzip"
+    else:
+        text = gzip.decompress(packed)
+        if last is not None:
+            text = text.rstrip()[:-1] + b"," + dumps(last)[1:].encode("utf-8") + b"\n"
+        response = Response(text, mimetype="application/json")
     return http_caching.tag(response, atlas().etag)
 
 

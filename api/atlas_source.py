@@ -21,6 +21,7 @@ from pathlib import Path
 from atlas_db.connection import Engine, open_atlas
 from atlas_db.errors import AtlasFileError
 from atlas_db.queries import atlas_info
+from atlas_db.ready_answers import ReadyAnswers, ready_path
 from atlas_db.records import AtlasInfo
 
 LOG = logging.getLogger("neuron_atlas.api")
@@ -47,7 +48,13 @@ class OpenAtlas:
     engine: Engine
     info: AtlasInfo
     etag: str
+    answers: ReadyAnswers
     n_leases: int = 0
+
+    def close(self) -> None:
+        """Let go of the file and of its answers."""
+        self.engine.dispose()
+        self.answers.close()
 
 
 class AtlasSource:
@@ -90,7 +97,7 @@ class AtlasSource:
             atlas.n_leases -= 1
             if atlas.n_leases == 0 and atlas in self._replaced:
                 self._replaced.remove(atlas)
-                atlas.engine.dispose()
+                atlas.close()
                 self._changed.notify_all()
 
     def close(self) -> None:
@@ -120,14 +127,17 @@ class AtlasSource:
         self.n_opened += 1
         LOG.info("serving atlas %s from %s", info.content_hash, identity.path)
         etag = f"{info.content_hash[:32]}-{version('neuron-atlas')}"
-        return OpenAtlas(identity, engine, info, etag)
+        answers = ReadyAnswers(identity.path, info.content_hash)
+        if answers.are_there:
+            LOG.info("its units and concepts are answered from %s", ready_path(identity.path))
+        return OpenAtlas(identity, engine, info, etag, answers)
 
     def _retire(self) -> None:
         old, self._current = self._current, None
         if old is None:
             return
         if old.n_leases == 0:
-            old.engine.dispose()
+            old.close()
         else:
             self._replaced.append(old)
 

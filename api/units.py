@@ -7,7 +7,7 @@ from apiflask.schemas import FileSchema
 from flask import Response
 
 from api import schemas
-from api.answers import answer, answer_page, atlas, connection, paging
+from api.answers import answer, answer_page, atlas, connection, paging, ready_response
 from api.errors import ApiError
 from api.heatmap_png import render
 from api.http_caching import AN_HOUR, client_has, tag
@@ -22,6 +22,7 @@ from api.parameters import (
 from atlas_db import queries
 from atlas_db.errors import NotInAtlasError
 from atlas_db.queries.of_exemplars import exemplar
+from atlas_db.ready_answers import unit_key
 
 blueprint = APIBlueprint("units", __name__, tag="Units")
 
@@ -68,6 +69,9 @@ def list_units(query_data: UnitsQuery) -> Response:
 @blueprint.output(schemas.Unit)
 def show_unit(path_data: UnitPath, query_data: NoQuery, **_path: str) -> Response:
     """All that a unit's page shows"""
+    ready = atlas().answers.get(unit_key(path_data.layer, path_data.unit))
+    if ready is not None:
+        return ready_response(ready.packed)
     return answer(queries.unit(connection(), path_data.layer, path_data.unit))
 
 

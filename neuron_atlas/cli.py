@@ -18,6 +18,7 @@ from neuron_atlas.commands.export import export
 from neuron_atlas.commands.ingest import ingest
 from neuron_atlas.commands.lookup import image, lookup, sql, unit
 from neuron_atlas.commands.miniature import miniature
+from neuron_atlas.commands.prepare import prepare
 from neuron_atlas.commands.serve import serve
 from neuron_atlas.commands.site import site
 
@@ -52,6 +53,7 @@ for command in (
     image,
     sql,
     export,
+    prepare,
     captioner,
     miniature,
 ):

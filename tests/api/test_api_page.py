@@ -73,7 +73,7 @@ def test_its_limits_are_the_defaults() -> None:
 
 
 def test_its_options_exist() -> None:
-    for command in ("serve", "export"):
+    for command in ("serve", "export", "prepare"):
         shown = CliRunner().invoke(main, [command, "--help"]).output
         told = set()
         for line in re.findall(rf"neuron-atlas {command} ([^\n]*)", PAGE):
