@@ -159,17 +159,17 @@ def time_stages(captioner: Captioner, batch_size: int) -> dict[str, float]:
     ids = torch.arange(batch_size, device=captioner.device)
 
     def ms(run: Callable[[], Any]) -> float:
-        run()
-        with stopwatch(captioner.device) as watch:
-            run()
-        return 1e3 * watch.seconds / batch_size
+        seconds = []
+        for _ in range(4):  # the first is warming up, the best is kept
+            with stopwatch(captioner.device) as watch:
+                run()
+            seconds.append(watch.seconds)
+        return 1e3 * min(seconds) / batch_size
 
     patches = captioner.encode(pixels)
-    with generation_timed(captioner.device) as generation:
-        detector(patches)
-        generation.seconds = 0
+    with generation_timed(captioner.device) as generations:
         without = ms(lambda: detector(patches))
-        generating = 1e3 * generation.seconds / 2 / batch_size
+        generating = 1e3 * min(generations) / batch_size
     with_sink = ms(lambda: detector(patches, lambda i, a: tables.see_activations(i, a, ids + 0)))
     return {
         "encode, ms an image": ms(lambda: captioner.encode(pixels)),
@@ -180,20 +180,20 @@ def time_stages(captioner: Captioner, batch_size: int) -> dict[str, float]:
 
 
 @contextmanager
-def generation_timed(device: torch.device) -> Iterator[Watch]:
-    """Add up the seconds of greedy generation while the context is open."""
-    total = Watch()
+def generation_timed(device: torch.device) -> Iterator[list[float]]:
+    """Collect the seconds of every greedy generation while the context is open."""
+    seconds: list[float] = []
     real = builder.detection.generate_greedily
 
     def timed(*arguments: Any, **options: Any) -> Any:
         with stopwatch(device) as watch:
             tokens = real(*arguments, **options)
-        total.seconds += watch.seconds
+        seconds.append(watch.seconds)
         return tokens
 
     builder.detection.generate_greedily = timed
     try:
-        yield total
+        yield seconds
     finally:
         builder.detection.generate_greedily = real
 
