@@ -29,6 +29,7 @@ from builder.captioner_config import CAPTIONER_FILE, DTYPES, CaptionerConfig, re
 from builder.device_memory import check_memory, pass_memory
 from builder.encoders import PatchEncoder, feature_shape, load_encoder
 from builder.loading import load_pretrained
+from builder.miniature.shipped import MINIATURE, shipped_captioner
 from builder.parts import files_sha256, hub_folder, local_path, part_files
 from builder.presets import PRESETS, preset_folder
 
@@ -152,11 +153,13 @@ def _find(source: str | Path) -> tuple[Path, CaptionerConfig]:
     folder = Path(source).expanduser()
     if folder.is_dir():
         return folder, read_config(folder)
+    if str(source) == MINIATURE:
+        return shipped_captioner(), read_config(shipped_captioner())
     if str(source) in PRESETS:
         return preset_folder(str(source)), PRESETS[str(source)]
     raise CaptionerError(
         f"There is no captioner {str(source)!r}: neither a folder with {CAPTIONER_FILE} nor a "
-        f"preset ({', '.join(PRESETS)}). Make a random one to try things with: "
+        f"preset ({', '.join([MINIATURE, *PRESETS])}). Make a random one to try things with: "
         "`neuron-atlas captioner init-random --family gptj --size tiny DIR`."
     )
 

@@ -7,6 +7,9 @@ from pathlib import Path
 from atlas_db.errors import CaptionerError
 from builder.captioner_config import CAPTIONER_FILE
 
+#: The preset's name.
+MINIATURE = "miniature"
+
 _WEIGHTS = Path(__file__).parent / "weights"
 
 

@@ -50,10 +50,13 @@ def presets(as_json: bool) -> None:
     """
     from dataclasses import asdict
 
+    from builder.captioner_config import read_config
+    from builder.miniature.shipped import MINIATURE, shipped_captioner
     from builder.presets import PRESETS
 
+    configs = {MINIATURE: read_config(shipped_captioner()), **PRESETS}
     if as_json:
-        click.echo(json.dumps({name: asdict(c) for name, c in PRESETS.items()}, indent=1))
+        click.echo(json.dumps({name: asdict(c) for name, c in configs.items()}, indent=1))
         return
-    for name, config in PRESETS.items():
+    for name, config in configs.items():
         click.echo(f"{name:14} {config.language_model.source} + {config.encoder.source}")

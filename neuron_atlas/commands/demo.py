@@ -20,17 +20,33 @@ SPLIT = "val"
     help="Where pictures, atlas and pages go.",
 )
 @click.option("--images", "n_images", type=click.IntRange(min=1), default=120, show_default=True)
+@click.option(
+    "--captioner",
+    "captioner_source",
+    default="miniature",
+    show_default=True,
+    metavar="DIR|PRESET",
+    help="Whose units; `random` is an untrained one, to compare with.",
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
 @click.option("--no-serve", is_flag=True, help="Stop when the pages are made.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 @click.pass_context
 def demo(
-    ctx: click.Context, folder: Path, n_images: int, port: int, no_serve: bool, quiet: bool
+    ctx: click.Context,
+    *,
+    folder: Path,
+    n_images: int,
+    captioner_source: str,
+    port: int,
+    no_serve: bool,
+    quiet: bool,
 ) -> None:
     """Draw pictures, build their atlas and its site, and serve it.
 
-    The captioner has random weights, so what its units say means nothing; what is shown is how an
-    atlas is made, browsed and asked. Needs no download. A second call goes on with what is there.
+    Needs no download. The embedded miniature has read made-up text and seen drawn pictures; its
+    weights are interim ones: it names scenes well, things seldom, and its units are not yet
+    specific. A second call goes on with what is there.
 
     \b
     Example:
@@ -44,11 +60,13 @@ def demo(
     from neuron_atlas.commands.serve import serve
     from neuron_atlas.commands.site import make_site
 
-    work = folder / f"random-{n_images}"
+    work = folder / f"{Path(captioner_source).name}-{n_images}"
     pictures, run_folder = work / "pictures", work / "run"
     database, pages = work / "atlas.duckdb", work / "public"
     draw(pictures, n_images, is_quiet=quiet)
-    captioner = load_captioner(random_captioner(work / "captioner"))
+    if captioner_source == "random":
+        captioner_source = str(random_captioner(work / "captioner"))
+    captioner = load_captioner(captioner_source)
     with ProgressBars(is_quiet=quiet) as progress:
         build_run(
             captioner,
@@ -74,7 +92,7 @@ def draw(pictures: Path, n_images: int, *, is_quiet: bool) -> None:
 
 
 def random_captioner(folder: Path) -> Path:
-    """Write the demo's captioner unless it is there."""
+    """Write a captioner of random weights unless it is there."""
     from builder.init_random import init_random_captioner
 
     if not (folder / "captioner.json").exists():
