@@ -23,6 +23,7 @@ import socket
 import struct
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -43,6 +44,12 @@ _SETTINGS = (
     "SET allow_persistent_secrets = false",
     "SET threads = 1",
     "SET lock_configuration = true",
+)
+_FOLDERS = sorted(
+    {str(Path(folder).resolve()) for folder in (sys.prefix, sys.base_prefix, *sys.path) if folder}
+    | {str(Path.home()), str(Path(__file__).parent)},
+    key=len,
+    reverse=True,
 )
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
@@ -92,8 +99,16 @@ def _failure(code: str, message: str, hint: str) -> dict[str, Any]:
 
 
 def _clean(error: Exception) -> str:
-    """Keep what helps of DuckDB's message: which kind, what, and where in the statement."""
-    return str(error).replace("\n\n", "\n").strip()[:_MAX_MESSAGE]
+    """Keep what helps of DuckDB's message: which kind, what, and where in the statement.
+
+    What it says of Python and of this machine's folders is of no help, and of no one's business.
+    """
+    text = str(error).replace("\n\n", "\n").strip()
+    if "Python exception" in text:
+        return "A column is of a type that cannot be written in this format: cast it to VARCHAR."
+    for folder in _FOLDERS:
+        text = text.replace(folder, "...")
+    return text[:_MAX_MESSAGE]
 
 
 def _read(job: socket.socket) -> dict[str, Any]:
@@ -171,7 +186,7 @@ def _confine(limits: Mapping[str, Any]) -> None:
 
 def _address_space_bytes() -> int:
     try:
-        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 (imports nothing)
+        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 (imports nothing)
             return int(file.read().split()[0]) * resource.getpagesize()
     except OSError:  # not Linux; there the limit is of little worth anyway
         return 2 * 2**30

@@ -92,7 +92,8 @@ var_samp variance wavg weighted_avg cume_dist dense_rank fill first_value lag la
 nth_value ntile percent_rank rank rank_dense row_number
 """
 _OTHERS = """
-alias coalesce constant_or_null date_diff date_part date_trunc equi_width_bins error
+alias coalesce constant_or_null date_diff date_part date_trunc to_days to_hours
+to_milliseconds to_minutes to_months to_seconds to_weeks to_years equi_width_bins error
 ifnull nullif epoch is_histogram_other_bin month strftime strptime try_strptime typeof year
 """
 #: Every function that a statement may name; operators and casts are always there.
