@@ -7,7 +7,6 @@ lists either: a list is JSON in its cell. NULL is an empty cell in CSV, an empty
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,11 +14,10 @@ from typing import Any
 
 import duckdb
 
-from atlas_db.connection import open_atlas
+from atlas_db.connection import Connection, open_atlas
 from atlas_db.errors import AtlasError, NotInAtlasError
 from atlas_db.export_card import FileRecord, card
 from atlas_db.queries import atlas_info
-from atlas_db.records import AtlasInfo
 from atlas_db.sql_schema import TableRecord, tables
 
 FORMATS = ("parquet", "csv", "ndjson")
@@ -65,56 +63,67 @@ def export(
         raise ValueError(f"form must be one of {', '.join(FORMATS)}, got {form!r}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise AtlasError(f"{folder} is there already: give the name of a new folder.")
-    info, chosen = _described(database, only)
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-        files = _write_tables(database, partial, form, chosen, progress)
-        (partial / "README.md").write_text(card(info, form, files), encoding="utf-8")
-        if folder.exists():
-            folder.rmdir()
-        os.replace(partial, folder)  # noqa: PTH105 (renames a folder into place)
-    except (OSError, duckdb.IOException) as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise AtlasError(f"{folder} cannot be written: {str(error).splitlines()[0]}") from error
-    return tuple(files)
-
-
-def _described(database: Path, only: Sequence[str]) -> tuple[AtlasInfo, list[TableRecord]]:
     engine = open_atlas(database)
     try:
         with engine.connect() as connection:
-            info = atlas_info(connection)
-            every = [table for table in tables(connection) if table.n_rows is not None]
+            chosen = _chosen(connection, only)
+            files = _into(folder, connection, form, chosen, progress)
     finally:
         engine.dispose()
+    return tuple(files)
+
+
+def _chosen(connection: Connection, only: Sequence[str]) -> list[TableRecord]:
+    every = [table for table in tables(connection) if table.n_rows is not None]
     names = [table.table for table in every]
     unknown = sorted(set(only) - set(names))
     if unknown:
         raise NotInAtlasError(
             f"There is no table {unknown[0]!r} in this atlas. It has: {', '.join(names)}."
         )
-    return info, [table for table in every if not only or table.table in only]
+    return [table for table in every if not only or table.table in only]
+
+
+def _into(
+    folder: Path,
+    connection: Connection,
+    form: str,
+    chosen: Sequence[TableRecord],
+    progress: Progress | None,
+) -> list[FileRecord]:
+    """Write everything beside `folder` and rename it; leave nothing half."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        files = _write_tables(connection, partial, form, chosen, progress)
+        text = card(atlas_info(connection), form, files)
+        (partial / "README.md").write_text(text, encoding="utf-8")
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+    except (OSError, duckdb.IOException) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise AtlasError(f"{folder} cannot be written: {str(error).splitlines()[0]}") from error
+    return files
 
 
 def _write_tables(
-    database: Path,
+    connection: Connection,
     folder: Path,
     form: str,
     chosen: Sequence[TableRecord],
     progress: Progress | None,
 ) -> list[FileRecord]:
+    raw: Any = connection.connection.dbapi_connection
+    tell = progress or (lambda *_: None)
     files = []
-    with duckdb.connect(str(database), read_only=True) as connection:
-        for done, table in enumerate(chosen):
-            if progress is not None:
-                progress("export", done, len(chosen))
-            path = folder / f"{table.table}.{form}"
-            _write(connection, table, path, form)
-            files.append(FileRecord(table, path.name, path.stat().st_size, _sha256(path)))
-    if progress is not None:
-        progress("export", len(chosen), len(chosen))
+    for done, table in enumerate(chosen):
+        tell("export", done, len(chosen))
+        path = folder / f"{table.table}.{form}"
+        _write(raw, table, path, form)
+        files.append(FileRecord(table, path.name, path.stat().st_size, _sha256(path)))
+    tell("export", len(chosen), len(chosen))
     return files
 
 

@@ -12,14 +12,19 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from atlas_db.connection import open_atlas
 from atlas_db.errors import AtlasError, NotInAtlasError
 from atlas_db.export import FORMATS, export
 from neuron_atlas.cli import main
 
 
 def own(atlas: Path, statement: str) -> list[Any]:
-    with duckdb.connect(str(atlas), read_only=True) as connection:
-        return connection.execute(statement).fetchall()
+    engine = open_atlas(atlas)
+    with engine.connect() as connection:
+        raw: Any = connection.connection.dbapi_connection
+        rows: list[Any] = raw.execute(statement).fetchall()
+    engine.dispose()
+    return rows
 
 
 @pytest.fixture(scope="module")
