@@ -76,6 +76,7 @@ class CaptionerConfig:
     interpolation: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    notice: str = ""  # what every page made from it must say, such as "Interim weights."
 
     @property
     def n_patch(self) -> int:
@@ -125,6 +126,7 @@ _KEYS: Mapping[str, tuple[Check, str]] = {
     "interpolation": _one_of(INTERPOLATIONS),
     "mean": (_is_list(3, _is_finite), "three numbers"),
     "std": (_is_list(3, lambda value: _is_finite(value) and value > 0), "three numbers > 0"),
+    "notice": (lambda value: isinstance(value, str), "a text, shown on every page"),
 }
 _PART_KEYS: Mapping[str, tuple[Check, str]] = {
     "source": (_is_text, "a path or a hub name"),
@@ -188,7 +190,7 @@ def read_config(folder: Path) -> CaptionerConfig:
             f'{path} is of format {kind[0]!r} version {kind[1]!r}, wanted "format": '
             f'"{CAPTIONER_FORMAT}", "version": {CAPTIONER_VERSION}. Write it again in that form.'
         )
-    _check_keys(str(path), found, _KEYS, optional=set())
+    _check_keys(str(path), found, _KEYS, optional={"notice"})
     for key in ("language_model", "encoder", "adapter"):
         _check_keys(f"{path}, {key!r}", found[key], _PART_KEYS, optional={"revision"})
         found[key] = Part(**found[key])

@@ -72,6 +72,7 @@ def _captioner(captioner: Captioner, model: LanguageModel) -> dict[str, Any]:
     return {
         "name": config.name,
         **parts,
+        "notice": config.notice,
         "prompt": config.prompt,
         "bos": config.bos,
         "image_px": config.image_px,

@@ -74,6 +74,13 @@ def export_captioner(shop: Workshop) -> int:
     return sum(path.stat().st_size for path in weights)
 
 
+#: Until its units are shown to be specific, every page says that they are not.
+NOTICE = (
+    "Interim weights. This miniature names the scenes of drawn pictures well and the things in "
+    "them seldom, and its top units are not yet specific: do not read the paper's effect into it."
+)
+
+
 def _config(seed: int) -> CaptionerConfig:
     def part(source: str) -> Part:
         origin = f"trained from scratch, neuron-atlas miniature train --seed {seed}"
@@ -82,6 +89,7 @@ def _config(seed: int) -> CaptionerConfig:
     return CaptionerConfig(
         name="miniature",
         is_random=False,
+        notice=NOTICE,
         language_model=part("language_model"),
         encoder=part("timm:encoder"),
         adapter=part("adapter.safetensors"),

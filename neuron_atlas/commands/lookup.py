@@ -42,7 +42,7 @@ def json_option(command: Command) -> Command:
 
 @contextmanager
 def reading(database: Path) -> Iterator[Connection]:
-    """Open an atlas, and warn if its weights are random.
+    """Open an atlas, and pass on what must be said of its captioner.
 
     Raises:
         AtlasError: It cannot be read, or what is asked for is not in it.
@@ -53,8 +53,10 @@ def reading(database: Path) -> Iterator[Connection]:
     engine = open_atlas(database)
     try:
         with engine.connect() as connection:
-            if atlas_info(connection).is_random:
-                click.secho(RANDOM_WARNING, fg="yellow", err=True)
+            info = atlas_info(connection)
+            for warning in (RANDOM_WARNING if info.is_random else "", info.captioner.get("notice")):
+                if warning:
+                    click.secho(warning, fg="yellow", err=True)
             yield connection
     finally:
         engine.dispose()

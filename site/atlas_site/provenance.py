@@ -8,13 +8,19 @@ from atlas_site.text import count, prose, web_address
 
 
 def banner(info: AtlasInfo, base: str = "") -> str:
-    """Say on every page that random weights mean nothing, where they are random."""
-    if not info.is_random:
+    """Say on every page that random weights mean nothing, and what the captioner says of itself."""
+    notice = str(info.captioner.get("notice") or "")
+    if not info.is_random and not notice:
         return ""
+    text = prose(notice)
+    if info.is_random:
+        text = (
+            "<strong>Random weights: nothing here means anything.</strong> The captioner of this "
+            f"atlas was never trained. It shows that the line works, and what no effect looks "
+            f"like. {text}"
+        )
     return (
-        '<aside class="na-banner" aria-label="Warning"><strong>Random weights: nothing here '
-        "means anything.</strong> The captioner of this atlas was never trained. It shows that "
-        "the line works, and what no effect looks like. "
+        f'<aside class="na-banner" aria-label="Warning">{text.strip()} '
         f'<a href="{base}{ABOUT_PAGE}">About this atlas</a></aside>'
     )
 

@@ -279,7 +279,11 @@ def test_an_atlas_without_photographs_shows_their_numbers(
 
 
 def test_trained_weights_need_no_warning(atlas_info: AtlasInfo) -> None:
-    assert banner(dataclasses.replace(atlas_info, is_random=False)) == ""
+    trained = dataclasses.replace(atlas_info, is_random=False)
+    assert banner(trained) == ""
+    said = banner(dataclasses.replace(trained, captioner={"notice": "Interim <weights>."}))
+    assert "Interim &lt;weights&gt;." in said
+    assert "Random" not in said
     assert "nothing here means anything" in banner(dataclasses.replace(atlas_info, is_random=True))
 
 
