@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from atlas_db import queries
-from atlas_db.client import SqlRows
+from atlas_db.client_rows import SqlRows
 from atlas_db.connection import open_atlas
 from atlas_db.records import (
     AtlasInfo,

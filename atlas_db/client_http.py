@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from atlas_db.client import SqlRows
+from atlas_db.client_rows import SqlRows
 from atlas_db.errors import AtlasError, NotInAtlasError
 from atlas_db.from_json import from_json
 from atlas_db.records import (
