@@ -165,13 +165,18 @@ def build(
             job = ray_job(captioner_source, device, dtype, settings, execution)
             address = None if ray_address == "local" else ray_address
             build_with_ray(job, dataset, run_folder, address=address, progress=progress)
-    if part and not _is_complete(run_folder, is_quiet=quiet):
+    _finish(run_folder, None if no_ingest else database, is_part=bool(part), is_quiet=quiet)
+
+
+def _finish(run_folder: Path, database: Path | None, *, is_part: bool, is_quiet: bool) -> None:
+    """Say what came of the build and, unless it was a part of one, make the atlas."""
+    if is_part and not _is_complete(run_folder, is_quiet=is_quiet):
         return
-    report_run(run_folder, is_quiet=quiet)
-    if not (no_ingest or part):
+    report_run(run_folder, is_quiet=is_quiet)
+    if database is not None and not is_part:
         from neuron_atlas.commands.ingest import ingest_run
 
-        ingest_run(run_folder, database, is_quiet=quiet)
+        ingest_run(run_folder, database, is_quiet=is_quiet)
 
 
 def _is_complete(run_folder: Path, *, is_quiet: bool) -> bool:

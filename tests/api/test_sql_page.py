@@ -65,7 +65,7 @@ def test_its_examples_run(client: FlaskClient) -> None:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     if not CHROMIUM.exists():
-        pytest.skip("there is no /usr/bin/chromium")
+        pytest.fail("there is no /usr/bin/chromium: apt-get install chromium")
     from playwright.sync_api import sync_playwright
 
     quiet = ("no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync",
