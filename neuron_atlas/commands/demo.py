@@ -19,7 +19,7 @@ SPLIT = "val"
     show_default=True,
     help="Where pictures, atlas and pages go.",
 )
-@click.option("--images", "n_images", type=click.IntRange(min=1), default=120, show_default=True)
+@click.option("--images", "n_images", type=click.IntRange(min=1), default=500, show_default=True)
 @click.option(
     "--captioner",
     "captioner_source",

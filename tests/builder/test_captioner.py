@@ -240,7 +240,10 @@ def test_an_encoder_model_in_the_language_models_place_is_refused(folder: Path) 
 
 
 def test_a_captioner_that_is_not_there_says_what_there_is(tmp_path: Path) -> None:
-    _refused(tmp_path / "gptj-bait", "neither a folder with captioner.json nor a preset .miniature, gptj-beit")
+    _refused(
+        tmp_path / "gptj-bait",
+        "neither a folder with captioner.json nor a preset .miniature, gptj-beit",
+    )
     _refused(tmp_path, "is not a captioner folder")
 
 

@@ -16,14 +16,17 @@ CATEGORIES = [
 ]
 
 
-def write_small_coco(folder: Path, n_images: int, seed: int = 0) -> Path:
-    """Draw `n_images` pictures (ids 10, 20, ...) of one shape each, with captions and masks."""
+def write_small_coco(folder: Path, n_images: int, seed: int = 0, *, first_id: int = 10) -> Path:
+    """Draw `n_images` pictures of one shape each, with captions and masks.
+
+    Their ids are `first_id` and every tenth after it.
+    """
     random = np.random.default_rng(seed)
     (folder / SPLIT).mkdir(parents=True)
     (folder / "annotations").mkdir()
     images, captions, instances = [], [], []
     for i in range(n_images):
-        image_id, category = 10 * (i + 1), 1 + i % 2
+        image_id, category = first_id + 10 * i, 1 + i % 2
         file = f"{image_id:012d}.jpg"
         box = _draw(folder / SPLIT / file, category, random)
         x, y, side = box
