@@ -29,9 +29,8 @@ from builder.captioner_config import CAPTIONER_FILE, DTYPES, CaptionerConfig, re
 from builder.device_memory import check_memory, pass_memory
 from builder.encoders import PatchEncoder, feature_shape, load_encoder
 from builder.loading import load_pretrained
-from builder.miniature.shipped import MINIATURE, shipped_captioner
 from builder.parts import files_sha256, hub_folder, local_path, part_files
-from builder.presets import PRESETS, preset_folder
+from builder.presets import PRESET_NAMES, preset_config, preset_folder
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer.model", "vocab.txt")
 
@@ -55,9 +54,14 @@ class Captioner:
         return self.model.get_input_embeddings().embedding_dim
 
     @property
+    def prefix_ids(self) -> list[int]:
+        """Tokens before the patches: BOS where the captioner has one, else none."""
+        return [self.tokenizer.bos_token_id] if self.config.bos else []
+
+    @property
     def patch_positions(self) -> slice:
         """Where the patches stand in the sequence."""
-        start = int(self.config.bos)
+        start = len(self.prefix_ids)
         return slice(start, start + self.config.n_patch)
 
     @property
@@ -82,7 +86,7 @@ class Captioner:
         `patches` is (batch, n_patch, d_model); gives (batch, pos, d_model). The graph of
         `patches`, if they have one, is kept.
         """
-        before = [self.tokenizer.bos_token_id] if self.config.bos else []
+        before = self.prefix_ids
         ids = torch.tensor(before + self.prompt_ids, device=self.device)
         words = self.model.get_input_embeddings()(ids).expand(len(patches), -1, -1)
         return torch.cat([words[:, : len(before)], patches, words[:, len(before) :]], dim=1)
@@ -153,13 +157,11 @@ def _find(source: str | Path) -> tuple[Path, CaptionerConfig]:
     folder = Path(source).expanduser()
     if folder.is_dir():
         return folder, read_config(folder)
-    if str(source) == MINIATURE:
-        return shipped_captioner(), read_config(shipped_captioner())
-    if str(source) in PRESETS:
-        return preset_folder(str(source)), PRESETS[str(source)]
+    if str(source) in PRESET_NAMES:
+        return preset_folder(str(source)), preset_config(str(source))
     raise CaptionerError(
         f"There is no captioner {str(source)!r}: neither a folder with {CAPTIONER_FILE} nor a "
-        f"preset ({', '.join([MINIATURE, *PRESETS])}). Make a random one to try things with: "
+        f"preset ({', '.join(PRESET_NAMES)}). Make a random one to try things with: "
         "`neuron-atlas captioner init-random --family gptj --size tiny DIR`."
     )
 

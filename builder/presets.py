@@ -28,7 +28,8 @@ from types import MappingProxyType
 from typing import Any
 
 from atlas_db.errors import CaptionerError
-from builder.captioner_config import CaptionerConfig, Part
+from builder.captioner_config import CaptionerConfig, Part, read_config
+from builder.miniature.shipped import MINIATURE, shipped_captioner
 
 _GPTJ = Part(
     source="EleutherAI/gpt-j-6b",
@@ -121,8 +122,20 @@ _CONFIGS = (
 #: Every preset, by name.
 PRESETS: Mapping[str, CaptionerConfig] = MappingProxyType({c.name: c for c in _CONFIGS})
 
+#: Every preset: the embedded miniature, then those of published parts.
+PRESET_NAMES = (MINIATURE, *PRESETS)
+
 #: Names the folder where files that are not on the hub are looked for.
 WEIGHTS_VARIABLE = "NEURON_ATLAS_WEIGHTS"
+
+
+def preset_config(name: str) -> CaptionerConfig:
+    """Give the configuration of one of PRESET_NAMES.
+
+    Raises:
+        CaptionerError: The package was installed without the miniature's weights.
+    """
+    return read_config(shipped_captioner()) if name == MINIATURE else PRESETS[name]
 
 
 def preset_folder(name: str) -> Path:
@@ -131,6 +144,8 @@ def preset_folder(name: str) -> Path:
     Raises:
         CaptionerError: The adapter is missing; the message says how to get it and where to put it.
     """
+    if name == MINIATURE:
+        return shipped_captioner()
     default = Path.home() / ".cache" / "neuron-atlas"
     folder = Path(os.environ.get(WEIGHTS_VARIABLE) or default).expanduser()
     config = PRESETS[name]

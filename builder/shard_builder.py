@@ -88,12 +88,11 @@ class ShardBuilder:
         self.settings = settings
         self.execution = execution
         self.batch_size = execution.batch_size
-        bos = [captioner.tokenizer.bos_token_id] if captioner.config.bos else []
         self.detector = Detector(
             model,
             captioner.tokenizer,
             prompt_ids=captioner.prompt_ids,
-            prefix_ids=bos,
+            prefix_ids=captioner.prefix_ids,
             max_new_tokens=captioner.config.max_new_tokens,
             n_targets=settings.n_targets,
             noun_rule=NOUN_RULES[settings.noun_rule],

@@ -50,11 +50,9 @@ def presets(as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from builder.captioner_config import read_config
-    from builder.miniature.shipped import MINIATURE, shipped_captioner
-    from builder.presets import PRESETS
+    from builder.presets import PRESET_NAMES, preset_config
 
-    configs = {MINIATURE: read_config(shipped_captioner()), **PRESETS}
+    configs = {name: preset_config(name) for name in PRESET_NAMES}
     if as_json:
         click.echo(json.dumps({name: asdict(c) for name, c in configs.items()}, indent=1))
         return

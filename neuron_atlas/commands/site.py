@@ -6,18 +6,12 @@ from pathlib import Path
 
 import click
 
+from neuron_atlas.commands.lookup import database_option
 from neuron_atlas.progress import ProgressBars
 
 
 @click.command()
-@click.option(
-    "--db",
-    "database",
-    type=click.Path(path_type=Path),
-    default=Path("atlas.duckdb"),
-    show_default=True,
-    help="The atlas.",
-)
+@database_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

@@ -18,7 +18,6 @@ from atlas_db.run_format import DATASET_SCHEMAS, file_sha256
 from builder.coco import load_coco
 from builder.masks import decode_mask
 
-COCO_MINI = Path(__file__).parents[3] / "shared" / "coco-mini"
 SPLIT = "val2017"
 HEIGHT, WIDTH = 6, 8
 #: A crowd region: the two columns 2 and 3 of an image of 6 rows, in column order.
@@ -294,17 +293,18 @@ def test_missing_folders_are_named(folder: Path) -> None:
 
 # pycocotools 2.0.11 itself decodes in a way that numpy 2 warns of.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-@pytest.mark.skipif(not COCO_MINI.is_dir(), reason=f"{COCO_MINI} is missing")
-def test_coco_mini_has_the_masks_that_pycocotools_makes(capsys: pytest.CaptureFixture) -> None:
-    dataset = load_coco(COCO_MINI, SPLIT)
+def test_coco_mini_has_the_masks_that_pycocotools_makes(
+    coco_mini: Path, capsys: pytest.CaptureFixture
+) -> None:
+    dataset = load_coco(coco_mini, SPLIT)
     assert dataset.warnings == ()
-    reference = COCO(str(COCO_MINI / "annotations" / f"instances_{SPLIT}.json"))
+    reference = COCO(str(coco_mini / "annotations" / f"instances_{SPLIT}.json"))
     capsys.readouterr()
     sizes = {
         row["image_id"]: (row["height_px"], row["width_px"]) for row in dataset.images.to_pylist()
     }
     rows = dataset.tables["instances"].to_pylist()
-    assert len(sizes) == len(list((COCO_MINI / SPLIT).glob("*.jpg")))
+    assert len(sizes) == len(list((coco_mini / SPLIT).glob("*.jpg")))
     assert {row["instance_id"] for row in rows} == set(reference.anns)
     assert any(row["is_crowd"] for row in rows)
     for row in rows:
@@ -312,7 +312,9 @@ def test_coco_mini_has_the_masks_that_pycocotools_makes(capsys: pytest.CaptureFi
         mask = decode_mask(row["rle_counts"], *sizes[row["image_id"]])
         np.testing.assert_array_equal(mask, expected)
     for image_id in sizes:
-        assert {r["caption"] for r in _captions_of(dataset, image_id)} == _mini_captions(image_id)
+        assert {r["caption"] for r in _captions_of(dataset, image_id)} == _mini_captions(
+            coco_mini, image_id
+        )
 
 
 def _captions_of(dataset: Any, image_id: int) -> list[Json]:
@@ -320,7 +322,7 @@ def _captions_of(dataset: Any, image_id: int) -> list[Json]:
     return [row for row in rows if row["image_id"] == image_id]
 
 
-def _mini_captions(image_id: int) -> set[str]:
-    path = COCO_MINI / "annotations" / f"captions_{SPLIT}.json"
+def _mini_captions(coco_mini: Path, image_id: int) -> set[str]:
+    path = coco_mini / "annotations" / f"captions_{SPLIT}.json"
     entries = json.loads(path.read_text(encoding="utf-8"))["annotations"]
     return {entry["caption"].strip() for entry in entries if entry["image_id"] == image_id}

@@ -31,7 +31,6 @@ from builder.images import (
 )
 from builder.presets import PRESETS
 
-COCO_MINI = Path(__file__).parents[3] / "shared" / "coco-mini"
 PX = 32
 WIDTH, HEIGHT = 48, 36
 SPLIT = "val2017"
@@ -83,14 +82,13 @@ def _save_pictures(folder: Path, n: int) -> dict[int, str]:
 # How pixels become what the model sees ------------------------------------------------------------
 
 
-@pytest.mark.skipif(not COCO_MINI.is_dir(), reason=f"{COCO_MINI} is missing")
-def test_squash_is_what_the_published_beit_preprocessing_does() -> None:
+def test_squash_is_what_the_published_beit_preprocessing_does(coco_mini: Path) -> None:
     preset = PRESETS["gptj-beit"]
     processor = BeitImageProcessorPil(
         size={"height": 224, "width": 224}, resample=2, do_center_crop=False
     )
-    for row in load_coco(COCO_MINI, SPLIT, limit=4).images.to_pylist():
-        image = read_photograph(COCO_MINI / row["file"], row["width_px"], row["height_px"])
+    for row in load_coco(coco_mini, SPLIT, limit=4).images.to_pylist():
+        image = read_photograph(coco_mini / row["file"], row["width_px"], row["height_px"])
         pixels = normalise(model_view(image, preset)[None], preset)
         expected = processor(image, return_tensors="pt")["pixel_values"]
         torch.testing.assert_close(pixels, expected, atol=1e-6, rtol=0)
@@ -382,10 +380,9 @@ def test_wrong_arguments_are_refused_at_once(folder: Path, config: CaptionerConf
     assert list(iterate_batches(table, folder, config, batch_size=1, n_workers=0)) == []
 
 
-@pytest.mark.skipif(not COCO_MINI.is_dir(), reason=f"{COCO_MINI} is missing")
-def test_all_of_coco_mini_is_read() -> None:
+def test_all_of_coco_mini_is_read(coco_mini: Path) -> None:
     preset = PRESETS["gptj-beit"]
-    dataset = load_coco(COCO_MINI, SPLIT)
+    dataset = load_coco(coco_mini, SPLIT)
     batches = list(
         iterate_batches(dataset.images, dataset.folder, preset, batch_size=16, n_workers=1)
     )
