@@ -93,7 +93,7 @@ def read_photograph(path: Path, width_px: int, height_px: int) -> Image.Image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as file:
                 file.load()
-                return _to_rgb(_upright(file, width_px, height_px))
+                return to_rgb(_upright(file, width_px, height_px))
     except UnreadableImageError:
         raise
     except FileNotFoundError:
@@ -122,7 +122,12 @@ def _upright(image: Image.Image, width_px: int, height_px: int) -> Image.Image:
     )
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Turn an image of any mode into RGB.
+
+    Raises:
+        UnreadableImageError: Its pixels are no numbers of 16 bits.
+    """
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         values = np.asarray(image)
         if image.mode == "F" or values.min() < 0 or values.max() > 0xFFFF:
