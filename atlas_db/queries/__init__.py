@@ -6,25 +6,41 @@ with open_atlas(path).connect() as connection:
 
 from atlas_db.queries.of_atlas import atlas_info, layers
 from atlas_db.queries.of_concepts import concept, concept_records, concepts
+from atlas_db.queries.of_explore import (
+    CATEGORY_UNITS_SQL,
+    UNIT_LISTS,
+    categories,
+    concept_uids,
+    first_tokens,
+    listed_units,
+    unit_columns,
+)
 from atlas_db.queries.of_images import image, image_records, images, thumbnail
 from atlas_db.queries.of_units import examples, similar_units, unit, unit_records, units
 from atlas_db.queries.own_sql import SQL_OF, select
 
 __all__ = [
+    "CATEGORY_UNITS_SQL",
     "SQL_OF",
+    "UNIT_LISTS",
     "atlas_info",
+    "categories",
     "concept",
     "concept_records",
+    "concept_uids",
     "concepts",
     "examples",
+    "first_tokens",
     "image",
     "image_records",
     "images",
     "layers",
+    "listed_units",
     "select",
     "similar_units",
     "thumbnail",
     "unit",
+    "unit_columns",
     "unit_records",
     "units",
 ]
