@@ -187,7 +187,7 @@ def write_table(path: Path, table: pa.Table, schema: pa.Schema) -> None:
     """Write a Parquet file whole or not at all, after checking it against its schema."""
     table = table.select(schema.names).cast(schema)
     for field in schema:
-        if table.column(field.name).null_count:
+        if not field.nullable and table.column(field.name).null_count:
             raise ValueError(f"{path.name}: column {field.name} must have no nulls")
     partial = path.with_name(path.name + ".partial")
     pq.write_table(table, partial, compression="zstd")
