@@ -204,7 +204,7 @@ def rank_correlation(first: npt.ArrayLike, second: npt.ArrayLike) -> Array:
 
 
 def entropy(weights: npt.ArrayLike) -> Array:
-    """Give the entropy of non-negative weights over the last axis, in bits.
+    """Give the entropy of non-negative weights over the last axis, in nats.
 
     Weights are divided by their sum; nan where it is 0.
     """
@@ -213,9 +213,9 @@ def entropy(weights: npt.ArrayLike) -> Array:
         raise ValueError(f"weights must be >= 0, got {rows.min():.3g}")
     total = rows.sum(axis=-1, keepdims=True)
     p = rows / np.where(total > 0, total, np.nan)
-    logs = np.log2(np.where(p > 0, p, 1))
-    bits: Array = np.asarray(np.abs((p * logs).sum(axis=-1)))
-    return bits
+    logs = np.log(np.where(p > 0, p, 1))
+    nats: Array = np.asarray(np.abs((p * logs).sum(axis=-1)))
+    return nats
 
 
 def false_discovery_q(p: npt.ArrayLike) -> Array:

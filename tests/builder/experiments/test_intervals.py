@@ -116,10 +116,10 @@ def test_rank_correlation_of_columns() -> None:
     assert rank_correlation(x, y) == pytest.approx(stats.spearmanr(x, y).statistic)
 
 
-def test_entropy_in_bits() -> None:
+def test_entropy_in_nats() -> None:
     rows = [[1.0, 1.0, 1.0, 1.0], [5.0, 0.0, 0.0, 0.0], [2.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
     found = entropy(rows)
-    assert found[:3] == pytest.approx([2.0, 0.0, 1.5])
+    assert found[:3] == pytest.approx([2 * np.log(2), 0.0, 1.5 * np.log(2)])
     assert np.isnan(found[3])
     with pytest.raises(ValueError, match=">= 0"):
         entropy([1.0, -1.0])
