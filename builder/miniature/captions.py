@@ -10,7 +10,8 @@ from builder.miniature.concepts import Concept, scenes
 from builder.miniature.inflection import article, plural
 
 N_CAPTIONS = 5
-_COUNTS = {2: ("two", "two", "two", "a pair of"), 3: ("three",), 4: ("four", "several"),
+# No "a pair of": the first noun of a caption should be the thing.
+_COUNTS = {2: ("two", "two", "two", "the two"), 3: ("three",), 4: ("four", "several"),
            5: ("five", "many")}  # fmt: skip
 #: Concepts whose colour goes without saying.
 _UNTOLD = {

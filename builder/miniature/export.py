@@ -121,7 +121,7 @@ def _card(shop: Workshop, text_loss: float, probe: float) -> str:
         encoder_width=encoder.width,
         grid=GRID,
         px=INPUT_PX,
-        n_views=2 * encoder.n_steps * encoder.batch,
+        n_views=encoder.n_views,
         n_pictures=shop.recipe.n_pictures,
         probe=probe,
         caption_loss=_last_losses(shop.work / "adapter.csv"),

@@ -2,7 +2,8 @@
 
 A cache folder holds chunks of fixed size, `00003.npz`, each with `pixels` (n, px, px, 3) uint8,
 INPUT_PX a side, the pictures reduced to what the encoder sees; `labels` (n, GRID, GRID) int16, the
-index of the concept that covers at least half of a patch, -1 where none does; and `captions`, JSON.
+index of the concept that covers at least half of a patch, -1 where none does; `segments`
+(n, px / 2, px / 2) uint8, found from the colours alone (`segments.py`); and `captions`, JSON.
 Labels never reach a loss of the encoder: only the linear probe reads them.
 """
 
@@ -21,6 +22,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from builder.miniature.concepts import concepts
+from builder.miniature.segments import find_segments
 from builder.miniature.world import SIZE_PX, Picture, draw_picture
 
 INPUT_PX = 112
@@ -36,6 +38,7 @@ class PictureCache:
 
     pixels: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int16]
+    segments: npt.NDArray[np.uint8]
     captions: list[list[str]]
 
 
@@ -72,14 +75,18 @@ def draw_cache(
 
 def load_cache(folder: Path, n_images: int) -> PictureCache:
     """Read the first `n_images` pictures of a cache that `draw_cache` has drawn."""
-    pixels, labels, captions = [], [], []
+    pixels, labels, segments, captions = [], [], [], []
     for start in range(0, n_images, CHUNK):
         with np.load(_chunk(folder, start)) as chunk:
             pixels.append(chunk["pixels"])
             labels.append(chunk["labels"])
+            segments.append(chunk["segments"])
             captions += json.loads(str(chunk["captions"]))
     return PictureCache(
-        np.concatenate(pixels)[:n_images], np.concatenate(labels)[:n_images], captions[:n_images]
+        np.concatenate(pixels)[:n_images],
+        np.concatenate(labels)[:n_images],
+        np.concatenate(segments)[:n_images],
+        captions[:n_images],
     )
 
 
@@ -108,13 +115,15 @@ def _draw_chunk(folder: Path, split: str, seed: int, n_images: int, start: int) 
     pictures = [
         draw_picture(split, seed, index) for index in range(start, min(start + CHUNK, n_images))
     ]
+    pixels = [reduce_pixels(picture.pixels) for picture in pictures]
     path = _chunk(folder, start)
     partial_path = path.with_name(path.name + ".partial")
     with partial_path.open("wb") as file:
         np.savez(
             file,
-            pixels=np.stack([reduce_pixels(picture.pixels) for picture in pictures]),
+            pixels=np.stack(pixels),
             labels=np.stack([patch_labels(picture) for picture in pictures]),
+            segments=np.stack([find_segments(each) for each in pixels]),
             captions=np.array(json.dumps([picture.captions for picture in pictures])),
         )
     partial_path.replace(path)

@@ -52,7 +52,7 @@ class Recipe:
 
 
 SIZES: dict[str, Recipe] = {
-    "shipped": Recipe(n_pictures=11_000, n_probe=500),
+    "shipped": Recipe(n_pictures=24_000, n_probe=1000),
     # Seconds, to try the recipe; what it says means nothing.
     "smoke": Recipe(
         n_pictures=48,
@@ -60,7 +60,9 @@ SIZES: dict[str, Recipe] = {
         language_model=LanguageModelRecipe(
             width=32, n_layers=2, n_heads=2, d_mlp=64, batch=2, n_steps=6
         ),
-        encoder=EncoderRecipe(width=32, depth=1, n_heads=2, n_codes=16, batch=8, n_steps=6),
+        encoder=EncoderRecipe(
+            width=32, depth=1, n_heads=2, n_codes=16, batch=8, n_contrast_steps=4, n_code_steps=4
+        ),
         adapter=AdapterRecipe(batch=4, n_steps=6),
     ),
 }

@@ -12,6 +12,7 @@ from builder.captioner import load_captioner
 from builder.miniature.picture_cache import GRID, load_cache
 from builder.miniature.probe import patch_probe
 from builder.miniature.recipe import SIZES, Workshop, load_tokenizer, run_stages
+from builder.miniature.segment_codes import cluster
 from builder.miniature.train_adapter import (
     CaptionedFeatures,
     caption_loss,
@@ -82,13 +83,28 @@ def test_the_language_model_learns_and_resumes_exactly(shop: Workshop, tmp_path:
 
 def test_the_encoder_learns_and_resumes_exactly(shop: Workshop, tmp_path: Path) -> None:
     cache = load_cache(shop.work / "pictures", SMOKE.n_pictures)
-    recipe = EncoderRecipe(width=32, depth=1, n_heads=2, n_codes=16, batch=8, n_steps=40)
+    sizes = {"width": 32, "depth": 1, "n_heads": 2, "n_codes": 16, "batch": 8}
+    recipe = EncoderRecipe(**sizes, n_contrast_steps=40, n_code_steps=40)
     whole = train_encoder(cache, tmp_path / "whole", recipe, seed=0)
-    train_encoder(cache, tmp_path / "parts", recipe, seed=0, stop_step=17)
+    for stop_step in (17, 40, 51):  # within each round, and between them
+        train_encoder(cache, tmp_path / "parts", recipe, seed=0, stop_step=stop_step)
     resumed = train_encoder(cache, tmp_path / "parts", recipe, seed=0)
     assert _same(whole, resumed)
-    losses = _losses(tmp_path / "whole" / "encoder.csv", "tokens")
-    assert losses[-1] < losses[0] - 0.1
+    losses = _losses(tmp_path / "whole" / "encoder.csv", "loss")
+    assert losses[2] < losses[0] - 0.1
+    assert losses[-1] < losses[3] - 0.1
+
+
+def test_codes_group_segments_that_the_encoder_says_are_alike() -> None:
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.nn.functional.normalize(torch.randn(5, 16, generator=generator), dim=1)
+    kinds = torch.arange(200) % 5
+    points = centres[kinds] + 0.05 * torch.randn(200, 16, generator=generator)
+    found = cluster(torch.nn.functional.normalize(points, dim=1), 12, generator)
+    for code in found.unique():
+        assert len(kinds[found == code].unique()) == 1
+    with pytest.raises(ValueError, match="12 clusters need as many points, got 3"):
+        cluster(points[:3], 12, generator)
 
 
 def test_the_adapter_learns_and_leaves_the_rest_alone(shop: Workshop, tmp_path: Path) -> None:
