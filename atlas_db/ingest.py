@@ -27,16 +27,18 @@ from atlas_db.load_sql import IMAGE_TABLES, MERGED_TABLES, UNIT_TABLES
 from atlas_db.merge import exemplar_blocks, merged_exemplars, merged_sums
 from atlas_db.publish import partial_file, publish
 from atlas_db.run_check import CheckedRun, check_run
-from atlas_db.run_format import DATASET_SCHEMAS, N_NEIGHBOURS, SHARD_SCHEMAS, WEIGHTS_SCHEMAS
+from atlas_db.run_format import (
+    ALWAYS_ON_MIN_FREQUENCY,
+    ALWAYS_ON_MIN_RATIO,
+    DATASET_SCHEMAS,
+    N_NEIGHBOURS,
+    SHARD_SCHEMAS,
+    WEIGHTS_SCHEMAS,
+)
 from atlas_db.schema import EXEMPLAR_ACTIVATIONS, INDEXES, SCHEMA_VERSION, Base
 
 #: Called with the name of a stage, the steps of it that are done and how many it has.
 Progress = Callable[[str, int, int], None]
-
-#: A unit is always on when it is in the top 100 of more than half of the images, and of at least
-#: four times as many as units are on average: in a model of few units every unit is in many.
-ALWAYS_ON_MIN_FREQUENCY = 0.5
-ALWAYS_ON_MIN_RATIO = 4.0
 
 #: Files of this form are read by DuckDB 1.4 and later.
 STORAGE_VERSION = "v1.4.0"

@@ -41,6 +41,11 @@ N_ATTRIBUTIONS = 100
 N_TOKENS = 10
 N_NEIGHBOURS = 8
 
+#: A unit is always on when it is in the top 100 of more than half of the images, and of at least
+#: four times as many as units are on average: in a model of few units every unit is in many.
+ALWAYS_ON_MIN_FREQUENCY = 0.5
+ALWAYS_ON_MIN_RATIO = 4.0
+
 #: Activation histograms: 64 bins a sign, 4 an octave, from 2**-8 to 2**8. Bin 64 + i counts
 #: activations of [edge(i), edge(i + 1)), bin 63 - i their negatives; edge(i) =
 #: 2**(i // 4 - 8) * (1 + (i % 4) / 4). The innermost bins reach to 0, the outermost to infinity.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from atlas_db.errors import RunError
@@ -35,7 +36,8 @@ def new_manifest(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": execution.command,
         "is_random": config.is_random,
-        "captioner": _captioner(captioner, model),
+        "sources": _sources(dataset, execution),
+        "captioner": captioner_entry(captioner, model),
         "dataset": {
             "name": dataset.name,
             "split": dataset.split,
@@ -65,7 +67,16 @@ def new_manifest(
     }
 
 
-def _captioner(captioner: Captioner, model: LanguageModel) -> dict[str, Any]:
+def _sources(dataset: CocoDataset, execution: Execution) -> dict[str, str]:
+    """Say where captioner and photographs were found on this machine; no part of the identity."""
+    captioner = execution.captioner_source
+    if captioner and Path(captioner).expanduser().is_dir():
+        captioner = str(Path(captioner).expanduser().resolve())
+    return {"captioner": captioner, "dataset": str(dataset.folder.resolve())}
+
+
+def captioner_entry(captioner: Captioner, model: LanguageModel) -> dict[str, Any]:
+    """Describe a captioner: how it reads, and its parts with their hashes."""
     config = captioner.config
     hashes = captioner.part_hashes()
     parts = {name: {**asdict(getattr(config, name)), "sha256": hashes[name]} for name in hashes}

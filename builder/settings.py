@@ -57,12 +57,15 @@ class Execution:
         n_workers: Processes that read images; 0 reads them in this one.
         part: (i, n): of n builds of an array, the i-th, from 1. It makes every n-th shard.
         command: Written into the manifest.
+        captioner_source: Folder or preset that the captioner was loaded from; written into the
+            manifest, so that a report finds it again.
     """
 
     batch_size: int | None = None
     n_workers: int = 1
     part: tuple[int, int] = (1, 1)
     command: str = ""
+    captioner_source: str = ""
 
     def __post_init__(self) -> None:
         if self.batch_size is not None and self.batch_size < 1:

@@ -27,6 +27,8 @@ from torch import Tensor
 from atlas_db import dictionary
 from atlas_db.errors import RunError
 from atlas_db.run_format import (
+    ALWAYS_ON_MIN_FREQUENCY,
+    ALWAYS_ON_MIN_RATIO,
     DATASET_SCHEMAS,
     SHARD_SCHEMAS,
     WEIGHTS_SCHEMAS,
@@ -107,6 +109,18 @@ class FinishedRun:
         return np.bincount(self.top_units["uid"].to_numpy(), minlength=self.n_units)
 
     @cached_property
+    def image_frequency(self) -> npt.NDArray[np.float64]:
+        """By uid: the share of the images in whose top 100 a unit is."""
+        return self.n_images_of_unit / max(1, len(self.image_ids))
+
+    @cached_property
+    def is_always_on(self) -> npt.NDArray[np.bool_]:
+        """By uid: whether a unit is in the top 100 of images of all kinds; as the atlas says it."""
+        usual = self.image_frequency.mean()
+        is_frequent = self.image_frequency > ALWAYS_ON_MIN_FREQUENCY
+        return is_frequent & (self.image_frequency > ALWAYS_ON_MIN_RATIO * usual)
+
+    @cached_property
     def is_interpretable(self) -> npt.NDArray[np.bool_]:
         """By uid: whether 7 of a unit's 10 promoted tokens are words of the dictionaries."""
         vocabulary = self.table("vocabulary", ["token_id", "token"])
@@ -184,6 +198,7 @@ class ExperimentContext:
         chunks: Keeps parts of what takes long.
         score_models: Folder of models for agreement (BERTScore, CLIPScore); None: none at hand.
         texts: Text files to read beside the human captions.
+        words: A word list, category to words; None: the data set's own, else categories' names.
     """
 
     captioner: Captioner
@@ -197,6 +212,7 @@ class ExperimentContext:
     chunks: Chunks = field(default_factory=lambda: Chunks(None))
     score_models: Path | None = None
     texts: tuple[Path, ...] = ()
+    words: Path | None = None
 
     @property
     def device(self) -> Any:

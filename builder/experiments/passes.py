@@ -56,6 +56,17 @@ class Captions:
         has = [target is not None for target in self.targets]
         return torch.tensor(has, device=self.tokens.device)
 
+    def rows(self, at: Tensor) -> Captions:
+        """Choose rows (n,) int64, some of them several times."""
+        chosen = at.tolist()
+        return Captions(
+            tokens=self.tokens[at],
+            texts=[self.texts[i] for i in chosen],
+            targets=[self.targets[i] for i in chosen],
+            position=self.position[at],
+            token_id=self.token_id[at],
+        )
+
     @property
     def n_needed(self) -> int:
         """How many caption tokens lead up to the last target, itself included."""
@@ -87,7 +98,7 @@ class Passes:
     def attribute(self, patches: Tensor, see: GradientSink) -> Captions:
         """Caption a batch, and give every layer's z and dy/dz at the patches to `see`.
 
-        The last layer never comes: what it writes at the patches reaches no later position.
+        In the last layer dy/dz is 0: what it writes at the patches reaches no later position.
         """
         recorder = Recorder(self.model, len(patches), self.captioner.patch_positions, None)
         with fused_kernels(self.model.model), torch.enable_grad():

@@ -34,14 +34,18 @@ from atlas_db.experiment_format import (
     run_state,
 )
 from atlas_db.run_format import file_sha256, write_json, write_table
+from builder.experiments.ablation import ABLATION
+from builder.experiments.always_on import ALWAYS_ON
 from builder.experiments.context import Chunks, ExperimentContext
 from builder.experiments.experiment import Experiment, Outcome, figure_table
+from builder.experiments.layers import LAYERS
+from builder.experiments.single_units import SINGLE_UNITS
 from builder.manifest import versions
 from builder.run_folder import explain_full_disk, sync_folder
 from builder.run_lock import lock_run
 
 #: Every experiment, in the order of the report.
-EXPERIMENTS: tuple[Experiment, ...] = ()
+EXPERIMENTS: tuple[Experiment, ...] = (ABLATION, SINGLE_UNITS, LAYERS, ALWAYS_ON)
 
 
 @dataclass(frozen=True, slots=True)

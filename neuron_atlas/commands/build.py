@@ -146,6 +146,7 @@ def build(
         n_workers=options.pop("n_workers"),
         part=part or (1, 1),
         command=command_line(),
+        captioner_source=captioner_source,
     )
     settings = BuildSettings(**options)
     run_folder = run_folder or database.with_suffix(".run")

@@ -73,7 +73,7 @@ def demo(
             load_coco(pictures, SPLIT),
             run_folder,
             BuildSettings(),
-            execution=Execution(command=command_line()),
+            execution=Execution(command=command_line(), captioner_source=captioner_source),
             progress=progress,
         )
     report_run(run_folder, is_quiet=quiet)
