@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from atlas_db.run_format import write_json
 from builder.miniature.concepts import concepts, scenes
+from builder.miniature.inflection import plural
 from builder.miniature.scenes import Mask
 from builder.miniature.world import SIZE_PX, SPLITS, Picture, draw_picture
 
@@ -44,10 +45,30 @@ def categories() -> list[dict[str, Any]]:
     ]
 
 
+def category_words() -> dict[str, dict[str, list[str]]]:
+    """Give each category's names, and the words that belong to it; see `concepts`.
+
+    Two scenes of one word ("water") share a category, and so their words.
+    """
+    words: dict[str, tuple[set[str], set[str]]] = {}
+    for concept in concepts().values():
+        words[concept.name] = ({concept.name, *concept.synonyms}, set(concept.words))
+    for scene in scenes().values():
+        names, all_words = words.setdefault(scene.word, (set(), set()))
+        names |= {scene.word, *scene.names}
+        all_words |= scene.words
+    return {
+        category: {"names": sorted({*names, *map(plural, names)}), "words": sorted(all_words)}
+        for category, (names, all_words) in words.items()
+    }
+
+
 def write_coco(
     folder: Path, *, split: str, n_images: int, seed: int, n_workers: int = 1, quiet: bool = True
 ) -> Path:
     """Draw a data set into `folder`/`split` and write its annotations beside; returns the folder.
+
+    The words of each category, which the experiments count as its own, are written beside them.
 
     Annotations are written last, each whole or not at all, so a folder that has them is complete;
     calling again with the same arguments gives the same files.
@@ -140,6 +161,7 @@ def _write_annotations(folder: Path, split: str, seed: int, rows: list[dict[str,
         for row in rows
         for caption in row["captions"]
     ]
+    write_json(folder / "annotations" / f"words_{split}.json", category_words())
     category_id = {row["name"]: row["id"] for row in categories()}
     regions = [
         {"image_id": row["image"]["id"], "category_id": category_id[region["category"]],

@@ -79,3 +79,11 @@ def test_captions_end_as_sentences_and_names_are_unique(folder: Path) -> None:
 def test_bad_numbers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="n_images and n_workers must be >= 1"):
         write_coco(tmp_path, split="val", n_images=0, seed=0)
+
+
+def test_the_words_of_every_category_lie_beside_the_annotations(folder: Path) -> None:
+    words = json.loads((folder / "annotations" / "words_val.json").read_text())
+    assert set(words) == {category["name"] for category in categories()}
+    assert {"boat", "boats", "dinghy"} <= set(words["boat"]["names"])
+    assert {"boat", "sail", "harbor"} <= set(words["boat"]["words"])
+    assert {"sea", "ocean", "wave"} <= set(words["water"]["words"])
