@@ -58,7 +58,7 @@ def test_the_builder_reads_it(folder: Path) -> None:
 def test_workers_do_not_change_the_files(folder: Path, tmp_path: Path) -> None:
     write_coco(tmp_path, split="val", n_images=N_IMAGES, seed=5, n_workers=2)
     files = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
-    assert len(files) == N_IMAGES + 2
+    assert len(files) == N_IMAGES + 3
     for file in files:
         assert (tmp_path / file).read_bytes() == (folder / file).read_bytes()
 
