@@ -21,7 +21,7 @@ from pathlib import Path
 from atlas_db.connection import Engine, open_atlas
 from atlas_db.errors import AtlasFileError
 from atlas_db.queries import atlas_info
-from atlas_db.ready_answers import ReadyAnswers, ready_path
+from atlas_db.ready_answers import ReadyAnswers
 from atlas_db.records import AtlasInfo
 
 LOG = logging.getLogger("neuron_atlas.api")
@@ -117,7 +117,7 @@ class AtlasSource:
         return Identity(path, stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size)
 
     def _open(self, identity: Identity) -> OpenAtlas:
-        engine = open_atlas(identity.path)
+        engine = open_atlas(identity.path, threads=1)
         try:
             with engine.connect() as connection:
                 info = atlas_info(connection)
@@ -128,8 +128,6 @@ class AtlasSource:
         LOG.info("serving atlas %s from %s", info.content_hash, identity.path)
         etag = f"{info.content_hash[:32]}-{version('neuron-atlas')}"
         answers = ReadyAnswers(identity.path, info.content_hash)
-        if answers.are_there:
-            LOG.info("its units and concepts are answered from %s", ready_path(identity.path))
         return OpenAtlas(identity, engine, info, etag, answers)
 
     def _retire(self) -> None:

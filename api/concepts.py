@@ -23,7 +23,7 @@ from api.parameters import ConceptPath, ConceptQuery, ConceptsQuery
 from atlas_db import queries
 from atlas_db.as_json import as_json
 from atlas_db.concepts import fold
-from atlas_db.ready_answers import N_CONCEPT_UNITS, concept_key
+from atlas_db.ready_answers import N_CONCEPT_UNITS
 
 blueprint = APIBlueprint("concepts", __name__, tag="Concepts")
 
@@ -78,7 +78,7 @@ def _ready(word: str, query: Any, place: Paging) -> Response | None:
     is_plain = query.match == "exact" and query.cursor is None and query.limit == N_CONCEPT_UNITS
     if folded is None or not is_plain:
         return None
-    found = atlas().answers.get(concept_key(folded))
+    found = atlas().answers.concept(folded)
     if found is None:
         return None
     cursor = place.next_cursor(query.limit if found.n_units > query.limit else None)

@@ -18,8 +18,9 @@ from waitress.channel import HTTPChannel
 from waitress.server import create_server
 from waitress.task import ErrorTask
 
-from api import sql
+from api import answers, sql
 from api.app import MAX_BODY_BYTES
+from api.preparing import Preparing
 from atlas_db.as_json import dumps
 from atlas_db.errors import AtlasError
 
@@ -94,6 +95,7 @@ def run(
     *,
     n_threads: int = DEFAULT_THREADS,
     proxy: str | None = None,
+    prepares: bool = False,
     when_ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until Ctrl-C or SIGTERM; requests in progress are answered first.
@@ -103,6 +105,7 @@ def run(
         listening: Of `listen`.
         n_threads: Requests that are worked on at once.
         proxy: Address of a proxy that says in X-Forwarded-For who the client is.
+        prepares: Write the answers for units and concepts beside the atlas, in the background.
         when_ready: Called once connections are taken.
     """
     sql.start(app)
@@ -118,10 +121,14 @@ def run(
     # It warns of every request that waits, and one page of pictures makes dozens wait.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, _stop)
+    preparing = Preparing(answers.source(app))
     try:
         when_ready()
+        if prepares:
+            preparing.start()
         server.run()
     finally:
+        preparing.close()
         server.close()
         sql.close(app)
 

@@ -22,7 +22,6 @@ from api.parameters import (
 from atlas_db import queries
 from atlas_db.errors import NotInAtlasError
 from atlas_db.queries.of_exemplars import exemplar
-from atlas_db.ready_answers import unit_key
 
 blueprint = APIBlueprint("units", __name__, tag="Units")
 
@@ -69,9 +68,11 @@ def list_units(query_data: UnitsQuery) -> Response:
 @blueprint.output(schemas.Unit)
 def show_unit(path_data: UnitPath, query_data: NoQuery, **_path: str) -> Response:
     """All that a unit's page shows"""
-    ready = atlas().answers.get(unit_key(path_data.layer, path_data.unit))
-    if ready is not None:
-        return ready_response(ready.packed)
+    info = atlas().info
+    if path_data.layer < info.n_layers and path_data.unit < info.units_per_layer:
+        ready = atlas().answers.unit(path_data.layer * info.units_per_layer + path_data.unit)
+        if ready is not None:
+            return ready_response(ready.packed)
     return answer(queries.unit(connection(), path_data.layer, path_data.unit))
 
 

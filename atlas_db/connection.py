@@ -17,10 +17,15 @@ __all__ = ["Connection", "Engine", "open_atlas"]
 _AGAIN = "Make it again with `neuron-atlas ingest RUN --db {path}`."
 
 
-def open_atlas(path: Path) -> Engine:
+def open_atlas(path: Path, *, threads: int | None = None) -> Engine:
     """Open an atlas read-only, as an engine for `with open_atlas(path).connect() as connection`.
 
     Any number of processes may read one file. Dispose of the engine to let go of the file.
+
+    Args:
+        path: The file.
+        threads: That one statement may use; by default one a core. A server whose requests have
+            a thread each asks for 1: sharing a look-up among threads doubles what it costs.
 
     Raises:
         AtlasFileError: The file is missing, is no atlas, or is of another schema version.
@@ -43,6 +48,8 @@ def open_atlas(path: Path) -> Engine:
         connection.execute(
             "SET disabled_optimizers = 'late_materialization,compressed_materialization'"
         )
+        if threads is not None:
+            connection.execute(f"SET threads = {threads:d}")
 
     try:
         _check_version(engine, path)

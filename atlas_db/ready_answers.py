@@ -1,30 +1,55 @@
 """Units and concepts as ready JSON, packed, in a SQLite file beside the atlas.
 
-DuckDB plans each statement anew, which for a unit's page costs ten times what the rows do. Who
-serves many strangers writes the answers out once (`neuron-atlas prepare`); a look-up is then one
-read of one row. The file is a copy: it may be deleted, and one of another atlas is passed over.
+DuckDB plans each statement anew, which for a unit's page costs ten times what the rows do. So a
+server writes the answers out once, by itself and in the background (`api.preparing`), or its
+operator does beforehand (`neuron-atlas prepare`); a look-up is then one read of one row. The file
+is a copy: it may be deleted, and one of another atlas is passed over.
+
+`python -m atlas_db.ready_answers ATLAS` writes it at the lowest priority.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import os
+import shutil
+import signal
 import sqlite3
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from atlas_db import queries
 from atlas_db.as_json import dumps
 from atlas_db.connection import Connection, open_atlas
+from atlas_db.errors import AtlasError
 from atlas_db.queries.of_concepts import N_CONCEPT_UNITS
 
-__all__ = ["N_CONCEPT_UNITS", "ReadyAnswers", "concept_key", "prepare", "ready_path", "unit_key"]
+__all__ = ["N_CONCEPT_UNITS", "ReadyAnswers", "prepare", "ready_path"]
 
 #: Raised whenever the JSON of a unit or a concept changes.
-FORMAT = 1
+FORMAT = 2
 _LEVEL = 5  # of gzip
 _BLOCK = 500
+#: Of the atlas's own size: what the answers take at most, as far as measured.
+_MAX_SHARE = 1.5
+#: How often a server that has no answers looks whether they are there by now.
+LOOK_AGAIN_S = 2.0
+#: More than SQLite maps by itself; the file is then read without being copied.
+_MAPPED_BYTES = 2**40
+_LOWEST_PRIORITY = 19
+
+_TABLES = """
+CREATE TABLE about (content_hash TEXT, format INTEGER);
+CREATE TABLE units (uid INTEGER PRIMARY KEY, body BLOB);
+CREATE TABLE concepts (concept TEXT PRIMARY KEY, body BLOB, n_units INTEGER);
+"""
 
 Progress = Callable[[str, int, int], None]
 
@@ -47,19 +72,72 @@ def prepare(database: Path, *, progress: Progress | None = None) -> Path:
 
     Raises:
         AtlasFileError: The atlas cannot be read.
+        AtlasError: The file cannot be written there, or another process is writing it.
     """
     path = ready_path(database)
-    partial = path.with_name(path.name + ".partial")
-    partial.unlink(missing_ok=True)
     engine = open_atlas(database)
     try:
-        with engine.connect() as connection:
+        with _written_alone(path) as partial, engine.connect() as connection:
+            _refuse_a_full_disk(database, path.parent)
             _write(connection, partial, progress or (lambda *_: None))
-        partial.replace(path)
+            partial.replace(path)
+    except (OSError, sqlite3.OperationalError) as error:
+        raise AtlasError(
+            f"{path} cannot be written: {error}. Units and concepts are answered without it, more "
+            "slowly; to have it, run `neuron-atlas prepare` where its folder can be written."
+        ) from error
     finally:
         engine.dispose()
-        partial.unlink(missing_ok=True)
     return path
+
+
+@contextlib.contextmanager
+def _written_alone(path: Path) -> Iterator[Path]:
+    """Give the name to write under, to one process at a time; what is left of it goes at the end.
+
+    Raises:
+        AtlasError: Another process has it.
+    """
+    partial = path.with_name(path.name + ".partial")
+    descriptor = os.open(partial, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        # Another process may have renamed it between its opening here and its lock.
+        if not _lock(descriptor) or not _is_at(partial, descriptor):
+            raise AtlasError(f"{partial} is being written by another process: wait for it.")
+        try:
+            os.truncate(descriptor, 0)  # what a killed process left
+            yield partial
+        finally:
+            if _is_at(partial, descriptor):
+                partial.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows, where nobody serves a crowd
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    return path.exists() and os.path.samestat(path.stat(), os.fstat(descriptor))
+
+
+def _refuse_a_full_disk(database: Path, folder: Path) -> None:
+    wanted = int(database.stat().st_size * _MAX_SHARE)
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise AtlasError(
+            f"{folder} has {free / 1e9:.1f} GB free, and the answers may take {wanted / 1e9:.1f}. "
+            "Make room, or serve without them: it is slower."
+        )
 
 
 def _write(connection: Connection, path: Path, tell: Progress) -> None:
@@ -67,39 +145,45 @@ def _write(connection: Connection, path: Path, tell: Progress) -> None:
     total = info.n_units + info.n_concepts
     target = sqlite3.connect(path)
     try:
-        target.execute("CREATE TABLE about (content_hash TEXT, format INTEGER)")
-        target.execute("CREATE TABLE answers (key TEXT PRIMARY KEY, body BLOB, n_units INTEGER)")
-        for done, row in enumerate(_answers(connection, info.n_units)):
-            target.execute("INSERT INTO answers VALUES (?, ?, ?)", row)
-            if done % _BLOCK == 0:
-                tell("prepare", done, total)
+        # The file is renamed when it is whole, or thrown away: no journal is needed.
+        target.executescript(f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; {_TABLES}")
+        done = 0
+        for statement, rows in _answers(connection, info.n_units):
+            target.executemany(statement, rows)
+            done += len(rows)
+            tell("prepare", done, total)
         target.execute("INSERT INTO about VALUES (?, ?)", (info.content_hash, FORMAT))
         target.commit()
-        tell("prepare", total, total)
     finally:
         target.close()
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
-def _answers(connection: Connection, n_units: int) -> Iterator[tuple[str, bytes, int]]:
-    for unit in queries.unit_records(connection, 0, n_units):
-        yield unit_key(unit.summary.layer, unit.summary.unit), _packed(dumps(unit)), 1
-    for concept in queries.concept_records(connection):
-        summary = concept.summary
-        yield concept_key(summary.concept), _packed(dumps(concept)), summary.n_units
+def _answers(connection: Connection, n_units: int) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
+    """Give rows to insert, a block at a time."""
+    units = (
+        (unit.summary.uid, _packed(dumps(unit)))
+        for unit in queries.unit_records(connection, 0, n_units)
+    )
+    concepts = (
+        (concept.summary.concept, _packed(dumps(concept)), concept.summary.n_units)
+        for concept in queries.concept_records(connection)
+    )
+    for block in _in_blocks(units, _BLOCK):
+        yield "INSERT INTO units VALUES (?, ?)", block
+    for block in _in_blocks(concepts, _BLOCK):
+        yield "INSERT INTO concepts VALUES (?, ?, ?)", block
+
+
+def _in_blocks(rows: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    """Give rows in lists of at most `size`."""
+    while block := list(islice(rows, size)):
+        yield block
 
 
 def _packed(text: str) -> bytes:
     return gzip.compress(f"{text}\n".encode(), _LEVEL, mtime=0)
-
-
-def unit_key(layer: int, unit: int) -> str:
-    """Name a unit's answer."""
-    return f"unit/{layer}/{unit}"
-
-
-def concept_key(folded: str) -> str:
-    """Name the answer of a concept: its first `N_CONCEPT_UNITS` units, matched exactly."""
-    return f"concept/{folded}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,46 +191,90 @@ class ReadyAnswer:
     """An answer's JSON, packed with gzip, and how many units there are of what it lists."""
 
     packed: bytes
-    n_units: int
+    n_units: int = 1
 
 
 class ReadyAnswers:
-    """The answers of one atlas, if there are any; safe to share between threads."""
+    """The answers of one atlas, from the moment when they are there; safe to share by threads."""
 
     def __init__(self, database: Path, content_hash: str) -> None:
-        self._path = ready_path(database)
+        self.path = ready_path(database)
+        self._content_hash = content_hash
         self._threads = threading.local()
         self._opened: list[sqlite3.Connection] = []
-        self.are_there = self._path.is_file() and self._is_of(content_hash)
-        if not self.are_there:
-            self.close()
+        self._is_open = False
+        self._is_closed = False
+        self._look_at_s = 0.0
+        self._lock = threading.Lock()
 
-    def get(self, key: str) -> ReadyAnswer | None:
-        """Give an answer; None if it is not there."""
-        if not self.are_there:
+    def are_there(self) -> bool:
+        """Say whether there are answers of this atlas; looks at most every `LOOK_AGAIN_S`."""
+        if self._is_open:
+            return True
+        with self._lock:
+            now_s = time.monotonic()
+            if not self._is_closed and not self._is_open and now_s >= self._look_at_s:
+                self._look_at_s = now_s + LOOK_AGAIN_S
+                self._is_open = self.path.is_file() and self._is_of_the_atlas()
+            return self._is_open
+
+    def unit(self, uid: int) -> ReadyAnswer | None:
+        """Give the answer for a unit; None if it is not there."""
+        return self._get("SELECT body FROM units WHERE uid = ?", uid)
+
+    def concept(self, folded: str) -> ReadyAnswer | None:
+        """Give the answer for a concept: its first `N_CONCEPT_UNITS` units, matched exactly."""
+        return self._get("SELECT body, n_units FROM concepts WHERE concept = ?", folded)
+
+    def _get(self, statement: str, key: int | str) -> ReadyAnswer | None:
+        if not self.are_there():
             return None
-        statement = "SELECT body, n_units FROM answers WHERE key = ?"
         row = self._connection().execute(statement, (key,)).fetchone()
         return None if row is None else ReadyAnswer(*row)
 
     def close(self) -> None:
         """Let go of the file."""
-        self.are_there = False
-        while self._opened:
-            self._opened.pop().close()
+        with self._lock:
+            self._is_closed, self._is_open = True, False
+            while self._opened:
+                self._opened.pop().close()
 
-    def _is_of(self, content_hash: str) -> bool:
+    def _is_of_the_atlas(self) -> bool:
         try:
-            about = self._connection().execute("SELECT content_hash, format FROM about").fetchall()
+            with contextlib.closing(self._connect()) as connection:
+                about = connection.execute("SELECT content_hash, format FROM about").fetchall()
         except sqlite3.Error:
             return False
-        return bool(about == [(content_hash, FORMAT)])
+        return bool(about == [(self._content_hash, FORMAT)])
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._threads, "connection", None)
         if connection is None:
-            address = f"{self._path.as_uri()}?mode=ro&immutable=1"
-            connection = sqlite3.connect(address, uri=True, check_same_thread=False)
+            connection = self._connect()
+            connection.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES}")
             self._threads.connection = connection
             self._opened.append(connection)
         return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        address = f"{self.path.as_uri()}?mode=ro&immutable=1"
+        return sqlite3.connect(address, uri=True, check_same_thread=False)
+
+
+def _stop(_signal: int, _frame: object) -> None:
+    raise SystemExit(1)
+
+
+def main(database: Path) -> None:
+    """Write the answers at the lowest priority; what goes wrong is one line on standard error."""
+    signal.signal(signal.SIGTERM, _stop)  # so that nothing half-written is left
+    if hasattr(os, "nice"):
+        os.nice(_LOWEST_PRIORITY)
+    try:
+        prepare(database)
+    except AtlasError as error:
+        raise SystemExit(str(error)) from None
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -75,6 +75,14 @@ DEFAULT_PORT = 8000
     help="Statements of SQL that run at once; keep it below --threads.",
 )
 @click.option(
+    "--prepare/--no-prepare",
+    "prepares",
+    default=True,
+    show_default=True,
+    help="Write the answers for all units and concepts beside the atlas, in the background: "
+    "look-ups are then ten to thirty times quicker.",
+)
+@click.option(
     "--rate",
     "requests_per_s",
     type=click.FloatRange(0, min_open=True),
@@ -100,6 +108,7 @@ def serve(
     with_sql: bool,
     sql_seconds: float,
     sql_at_once: int,
+    prepares: bool,
     requests_per_s: float | None,
     proxy: str | None,
     log_requests: bool,
@@ -145,6 +154,13 @@ def serve(
         if open_browser:
             click.launch(address)
 
-    server.run(app, listening, n_threads=threads, proxy=proxy, when_ready=announce)
+    server.run(
+        app,
+        listening,
+        n_threads=threads,
+        proxy=proxy,
+        prepares=prepares,
+        when_ready=announce,
+    )
     if not quiet:
         click.echo("Stopped.")

@@ -96,7 +96,7 @@ def test_answers_that_do_not_fit_are_passed_over(
         connection = sqlite3.connect(answers)
         changed = "content_hash = 'x'" if how == "of another atlas" else "format = format + 1"
         connection.execute(f"UPDATE about SET {changed}")
-        connection.execute("UPDATE answers SET body = x'00'")
+        connection.execute("UPDATE units SET body = x'00'")
         connection.commit()
         connection.close()
     address = "/api/v1/units/1/2"
