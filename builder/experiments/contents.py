@@ -16,6 +16,7 @@ from builder.experiments.context import ExperimentContext
 from builder.experiments.words import WordLists, shipped_list, text_stems, token_stem, word_lists
 from builder.geometry import view_of
 from builder.masks import decode_mask, mask_in_view
+from builder.targets import lexicon_words
 
 Mask = npt.NDArray[np.bool_]
 
@@ -61,9 +62,9 @@ class Contents:
 
     @cached_property
     def caption_stems_of(self) -> Mapping[int, frozenset[str]]:
-        """The stems of all words of an image's human captions."""
+        """The stems of the content words of an image's human captions ("a", "on" are none)."""
         return {
-            image_id: frozenset(stem for caption in captions for stem in text_stems(caption))
+            image_id: frozenset().union(*map(content_stems, captions))
             for image_id, captions in self.captions_of.items()
         }
 
@@ -110,6 +111,12 @@ class Contents:
             if (stem := stems[token_id]) is not None:
                 found[uid].add(stem)
         return [frozenset(stems_) for stems_ in found]
+
+
+def content_stems(text: str) -> frozenset[str]:
+    """Give the stems of a text's words that are no function words."""
+    words = (word.text for word in lexicon_words(text) if word.part_of_speech != "function")
+    return frozenset(stem for word in words for stem in text_stems(word))
 
 
 class ViewMasks:
