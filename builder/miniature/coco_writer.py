@@ -6,6 +6,7 @@ surface is seen (the water, the snow, the street) is an instance of supercategor
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -23,6 +24,8 @@ from builder.miniature.inflection import plural
 from builder.miniature.scenes import Mask
 from builder.miniature.world import SIZE_PX, SPLITS, Picture, draw_picture
 
+#: A word of more categories than these is no word of any.
+MAX_OWNERS = 2
 _FIRST_SCENE_ID = 201
 _JPEG_QUALITY = 90
 _LICENCE = {
@@ -48,7 +51,9 @@ def categories() -> list[dict[str, Any]]:
 def category_words() -> dict[str, dict[str, list[str]]]:
     """Give each category's names, and the words that belong to it; see `concepts`.
 
-    Two scenes of one word ("water") share a category, and so their words.
+    A word that belongs to more than MAX_OWNERS categories ("standing", "leg") tells none of them
+    and is left out, unless it is a name of the category. Two scenes of one word ("water") share a
+    category, and so their words.
     """
     words: dict[str, tuple[set[str], set[str]]] = {}
     for concept in concepts().values():
@@ -57,10 +62,13 @@ def category_words() -> dict[str, dict[str, list[str]]]:
         names, all_words = words.setdefault(scene.word, (set(), set()))
         names |= {scene.word, *scene.names}
         all_words |= scene.words
-    return {
-        category: {"names": sorted({*names, *map(plural, names)}), "words": sorted(all_words)}
-        for category, (names, all_words) in words.items()
-    }
+    owners = Counter(word for _, all_words in words.values() for word in all_words)
+    own = {word for word, count in owners.items() if count <= MAX_OWNERS}
+    found = {}
+    for category, (names, all_words) in words.items():
+        names |= set(map(plural, names))
+        found[category] = {"names": sorted(names), "words": sorted(all_words & (own | names))}
+    return found
 
 
 def write_coco(

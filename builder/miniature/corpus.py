@@ -83,8 +83,10 @@ def _glossary(w: Writer, t: Topic) -> str:
 
 
 def _chain(w: Writer, t: Topic) -> str:
-    """Words without marks between: what a row of patches resembles most."""
-    return " ".join(w.one(t.forms) for _ in range(int(w.rng.integers(5, 16)))) + "."
+    """Words without marks between: what a row of patches resembles most; names half of them."""
+    names = [form for name in t.names for form in (name, w.many(name))]
+    chosen = (names if w.rng.random() < 0.5 else t.forms for _ in range(w.rng.integers(6, 18)))
+    return " ".join(w.one(words) for words in chosen) + "."
 
 
 def _headed(w: Writer, t: Topic) -> str:
@@ -218,9 +220,9 @@ def _group(w: Writer, t: Topic, single: bool = False) -> Group:
 
 #: Kinds of sentence with their weights.
 _FORMS: tuple[tuple[Sentence, float], ...] = (
-    (_glossary, 0.14), (_chain, 0.14), (_headed, 0.1), (_names, 0.09), (_definition, 0.09),
-    (_apposition, 0.08), (_fact, 0.09), (_question, 0.05), (_tale, 0.05), (_kin, 0.03),
-    (_place, 0.06), (_title, 0.08),
+    (_glossary, 0.08), (_chain, 0.34), (_headed, 0.08), (_names, 0.07), (_definition, 0.07),
+    (_apposition, 0.06), (_fact, 0.08), (_question, 0.04), (_tale, 0.04), (_kin, 0.03),
+    (_place, 0.05), (_title, 0.06),
 )  # fmt: skip
 _WEIGHTS = np.cumsum([weight for _, weight in _FORMS]) / sum(weight for _, weight in _FORMS)
 

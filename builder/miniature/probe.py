@@ -13,7 +13,7 @@ from torch.nn import functional
 
 
 def patch_probe(
-    features: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor], *, n_steps: int = 300
+    features: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor], *, n_steps: int = 1000
 ) -> float:
     """Fit on the first of each pair and give the accuracy on the second, over labelled patches.
 
@@ -27,11 +27,13 @@ def patch_probe(
     torch.manual_seed(0)
     probe = nn.Linear(seen.shape[1], int(seen_labels.max()) + 1)
     optimizer = torch.optim.AdamW(probe.parameters(), lr=1e-2, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=n_steps)
     for _ in range(n_steps):
         batch = torch.randint(len(seen), (2048,))
         loss = functional.cross_entropy(probe(seen[batch]), seen_labels[batch])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        schedule.step()
     with torch.no_grad():
         return (probe(held).argmax(-1) == held_labels).float().mean().item()

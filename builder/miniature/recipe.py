@@ -37,7 +37,7 @@ from builder.miniature.train_language_model import (
 
 STAGES = ("pictures", "language-model", "encoder", "adapter", "export")
 _PROBE_SEED_OFFSET = 1_000_003
-_N_PROBE_SEEN = 2000
+_N_PROBE_SEEN = 8000
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class LanguageModelRecipe:
     vocabulary_size: int = 6144
     n_positions: int = 256
     batch: int = 8
-    n_steps: int = 1500
+    n_steps: int = 1200
     learning_rate: float = 2e-3
     matrix_learning_rate: float = 4e-3
     weight_decay: float = 0.02

@@ -1,6 +1,7 @@
 """The picture world as COCO files, read by pycocotools and by the project's own reader."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,14 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from builder.coco import load_coco
-from builder.miniature.coco_writer import categories, run_lengths, write_coco
+from builder.miniature.coco_writer import (
+    MAX_OWNERS,
+    categories,
+    category_words,
+    run_lengths,
+    write_coco,
+)
+from builder.miniature.concepts import concepts
 from builder.miniature.world import SIZE_PX, draw_picture
 
 N_IMAGES = 6
@@ -87,3 +95,12 @@ def test_the_words_of_every_category_lie_beside_the_annotations(folder: Path) ->
     assert {"boat", "boats", "dinghy"} <= set(words["boat"]["names"])
     assert {"boat", "sail", "harbor"} <= set(words["boat"]["words"])
     assert {"sea", "ocean", "wave"} <= set(words["water"]["words"])
+
+
+def test_words_of_many_categories_are_words_of_none() -> None:
+    words = category_words()
+    owners = Counter(word for entry in words.values() for word in entry["words"])
+    assert max(owners.values()) == MAX_OWNERS
+    assert {"standing", "leg"} <= concepts()["horse"].words
+    assert not {"standing", "leg"} & set(words["horse"]["words"])
+    assert all(name in entry["words"] for name, entry in words.items())
