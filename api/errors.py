@@ -15,7 +15,7 @@ from flask import Response, request
 from werkzeug.exceptions import HTTPException
 
 from atlas_db.as_json import dumps
-from atlas_db.errors import AtlasFileError, NotInAtlasError
+from atlas_db.errors import AtlasFileError, NotInAtlasError, NotMeasuredError
 
 LOG = logging.getLogger("neuron_atlas.api")
 
@@ -71,6 +71,7 @@ def register(app: APIFlask) -> None:
     """Answer in the one shape whatever is raised while `app` handles a request."""
     app.register_error_handler(ApiError, lambda error: error.response())
     app.register_error_handler(NotInAtlasError, _not_in_atlas)
+    app.register_error_handler(NotMeasuredError, _not_measured)
     app.register_error_handler(AtlasFileError, _no_atlas)
     app.register_error_handler(Exception, _unexpected)
     app.error_processor(_http_error)  # APIFlask's own, of a request that does not validate
@@ -80,6 +81,11 @@ def register(app: APIFlask) -> None:
 def _not_in_atlas(error: NotInAtlasError) -> Response:
     hint = "List what there is at /api/v1/units, /api/v1/concepts and /api/v1/images."
     return ApiError(404, "not_in_atlas", str(error), hint).response()
+
+
+def _not_measured(error: NotMeasuredError) -> Response:
+    hint = "Leave that filter or sort out; an atlas has what its experiments measured."
+    return ApiError(422, "not_measured", str(error), hint).response()
 
 
 def _no_atlas(error: AtlasFileError) -> Response:

@@ -38,6 +38,7 @@ _ERRORS = {
     "503": "the server has no atlas that it can read at the moment",
 }
 _OF_CURSORS = {"409": "the cursor belongs to another query or another atlas"}
+_OF_EXPERIMENTS = {"422": "no experiment measured what a filter or the sort asks for"}
 _OF_SQL = {
     "403": "the statement is none that this server runs",
     "409": "the statement is wrong, or takes too much time or memory",
@@ -138,6 +139,8 @@ def _add_shared_answers(operation: dict[str, Any]) -> None:
     errors = dict(_ERRORS)
     if any(one["name"] == "cursor" for one in operation["parameters"]):
         errors |= _OF_CURSORS
+    if any(one["name"] == "min_iou" for one in operation["parameters"]):
+        errors |= _OF_EXPERIMENTS
     if operation["operationId"].endswith("_sql"):
         errors |= _OF_SQL
     if "requestBody" in operation:

@@ -35,7 +35,7 @@ INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
 
 HeatmapStyle = Literal["heat", "overlay", "mask"]
-UnitSort = Literal["images", "attribution", "activation", "uid"]
+UnitSort = Literal["images", "attribution", "activation", "uid", "iou", "effect"]
 ListFormat = Literal["json", "csv", "ndjson"]
 SqlFormat = Literal["json", "csv", "ndjson", "parquet", "arrow"]
 ParameterName = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
@@ -51,6 +51,12 @@ def _whole_number(text: Any) -> int:
     if not re.fullmatch(r"-?[0-9]{1,19}", str(text)):
         raise ValueError("wanted a whole number")
     return int(text)
+
+
+def _number(text: Any) -> float:
+    if not re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{1,18})?([eE]-?[0-9]{1,2})?", str(text)):
+        raise ValueError("wanted a number such as 0.05")
+    return float(text)
 
 
 def _json_whole_number(value: Any) -> int:
@@ -76,6 +82,7 @@ def _json_object(text: Any) -> Any:
 Whole = Annotated[int, BeforeValidator(_whole_number)]
 JsonWhole = Annotated[int, BeforeValidator(_json_whole_number)]
 Index = Annotated[int, Field(ge=0, le=INT32_MAX), BeforeValidator(_whole_number)]
+Share = Annotated[float, Field(ge=-1, le=1), BeforeValidator(_number)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 
 
@@ -159,7 +166,18 @@ class UnitsQuery(ListQuery):
     concept: str | None = _optional(
         "that promote this concept; case and space around it do not matter", max_length=MAX_WORD
     )
-    sort: UnitSort = Field(default="images", description="falling; uid: rising")
+    min_iou: Share | None = _optional(
+        "whose masks overlap the objects of their images so well at least; 422 in an atlas "
+        "without that experiment"
+    )
+    min_effect: Share | None = _optional(
+        "without which targets lose that share of their probability at least; 422 in an atlas "
+        "without that experiment"
+    )
+    sort: UnitSort = Field(
+        default="images",
+        description="falling; uid: rising; iou and effect: 422 in an atlas without experiments",
+    )
     limit: Whole = _limit()
     cursor: str | None = _cursor()
     fields: str | None = _fields(schemas.UnitRow)

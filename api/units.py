@@ -55,6 +55,8 @@ def list_units(query_data: UnitsQuery) -> Response:
         interpretable=query_data.interpretable,
         always_on=query_data.always_on,
         concept=query_data.concept,
+        min_iou=query_data.min_iou,
+        min_effect=query_data.min_effect,
         sort=query_data.sort,
         limit=query_data.limit,
         offset=place.offset,

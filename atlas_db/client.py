@@ -141,13 +141,20 @@ class Atlas:
         interpretable: bool | None = None,
         always_on: bool | None = None,
         concept: str | None = None,
+        min_iou: float | None = None,
+        min_effect: float | None = None,
         sort: str = "images",
         limit: int | None = 100,
     ) -> Records[UnitSummary]:
         """List units, filtered by whatever is given; `limit=None` gives all.
 
         Args:
-            sort: images, attribution or activation (falling) or uid (rising).
+            min_iou: Of its masks with the objects of its images, where an experiment measured it.
+            min_effect: Share of their probability that targets lose without it, likewise.
+            sort: images, attribution, activation, iou or effect (falling) or uid (rising).
+
+        Raises:
+            NotMeasuredError: This atlas has no such experiment.
         """
         filters = {
             "layer": layer,
@@ -155,6 +162,8 @@ class Atlas:
             "interpretable": interpretable,
             "always_on": always_on,
             "concept": concept,
+            "min_iou": min_iou,
+            "min_effect": min_effect,
             "sort": sort,
         }
         return self._all("units", filters, limit)

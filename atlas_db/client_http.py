@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from atlas_db.client_rows import SqlRows
-from atlas_db.errors import AtlasError, NotInAtlasError
+from atlas_db.errors import AtlasError, NotInAtlasError, NotMeasuredError
 from atlas_db.from_json import from_json
 from atlas_db.records import (
     AtlasInfo,
@@ -123,4 +123,6 @@ def _what_it_means(status: int, body: bytes, base: str) -> Exception:
         return AtlasError(f"{base} answered {status}, and not as an atlas does.")
     if status == 404:
         return NotInAtlasError(error["message"])
+    if status == 422:
+        return NotMeasuredError(error["message"])
     return ValueError(text) if status in (400, 403, 409, 413, 414) else AtlasError(text)

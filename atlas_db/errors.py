@@ -20,12 +20,20 @@ class RunError(AtlasError):
     """A run folder is of another configuration, locked, damaged or incomplete."""
 
 
+class ExperimentError(AtlasError):
+    """An experiment, or what it was given to work with, does not exist or cannot be used."""
+
+
 class AtlasFileError(AtlasError):
     """An atlas file is missing, of another schema version or damaged."""
 
 
 class NotInAtlasError(AtlasError):
     """A unit, concept or image that was asked for is not in the atlas."""
+
+
+class NotMeasuredError(AtlasError):
+    """What was asked for is measured by an experiment that this atlas does not have."""
 
 
 class SiteError(AtlasError):

@@ -8,13 +8,13 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Select, func, literal_column, select
+from sqlalchemy import Connection, Select, func, literal_column, select
 
-from atlas_db.concepts import fold
 from atlas_db.errors import NotInAtlasError
 from atlas_db.histogram import QUANTILES
 from atlas_db.queries.paging import check_page, next_offset
 from atlas_db.queries.statements import AMONG, Ranged, bulk_rows, collector_paused, ranged
+from atlas_db.queries.unit_filters import UnitFilters, order
 from atlas_db.records import (
     ExemplarRecord,
     Page,
@@ -26,7 +26,6 @@ from atlas_db.records import (
     unit_name,
 )
 from atlas_db.schema import (
-    ConceptUnit,
     Exemplar,
     Heatmaps,
     Image,
@@ -104,13 +103,6 @@ _IMAGES = _of_images()
 _SHAPE = select(func.count(Layer.layer), func.max(Layer.n_units))
 _QUANTILE_NAMES = tuple(str(q) for q in QUANTILES)
 
-_SORTS: dict[str, tuple[Any, ...]] = {
-    "images": (Unit.n_images.desc(), Unit.best_attribution.desc().nulls_last(), Unit.uid),
-    "attribution": (Unit.best_attribution.desc().nulls_last(), Unit.uid),
-    "activation": (Unit.activation_max.desc(), Unit.uid),
-    "uid": (Unit.uid,),
-}
-
 
 def summary_of(row: Any) -> UnitSummary:
     """Make a summary of the first `N_SUMMARY` values of a row that selects `SUMMARY`."""
@@ -129,45 +121,33 @@ def summaries(connection: Connection, uids: Collection[int]) -> dict[int, UnitSu
 def units(
     connection: Connection,
     *,
-    layer: int | None = None,
-    min_images: int = 0,
-    interpretable: bool | None = None,
-    always_on: bool | None = None,
-    concept: str | None = None,
     sort: str = "images",
     limit: int = 50,
     offset: int = 0,
+    **filters: Any,
 ) -> Page[UnitSummary]:
     """List units, filtered by whatever is given.
 
     Args:
-        min_images: In whose top 100 a unit must be.
-        concept: One that it must promote; folded before it is looked up.
-        sort: images, attribution or activation (falling) or uid (rising); ties by uid.
+        sort: images, attribution, activation, iou or effect (falling) or uid (rising); ties by uid.
+        filters: Of `UnitFilters`: `layer`; `min_images` in whose top 100 a unit must be;
+            `interpretable`; `always_on`; `concept` that it must promote, folded before it is
+            looked up; `min_iou` and `min_effect`, where experiments measured them.
 
     Raises:
+        TypeError: An unknown filter.
         ValueError: An unknown sort, a limit below 1 or an offset below 0.
         NotInAtlasError: The layer does not exist.
+        NotMeasuredError: No experiment measured what a filter or the sort asks for.
     """
-    if sort not in _SORTS:
-        raise ValueError(f"sort must be one of {', '.join(_SORTS)}, got {sort!r}")
+    asked = UnitFilters(**filters)
+    in_order = order(connection, sort)
     check_page(limit, offset)
-    if layer is not None:
-        _check_layer(layer, _shape(connection)[0])
-    conditions: list[ColumnElement[bool]] = []
-    if layer is not None:
-        conditions.append(Unit.layer == layer)
-    if min_images:
-        conditions.append(Unit.n_images >= min_images)
-    if interpretable is not None:
-        conditions.append(Unit.is_interpretable == interpretable)
-    if always_on is not None:
-        conditions.append(Unit.is_always_on == always_on)
-    if concept is not None:
-        promoting = select(ConceptUnit.uid).where(ConceptUnit.concept == (fold(concept) or ""))
-        conditions.append(Unit.uid.in_(promoting))
+    if asked.layer is not None:
+        _check_layer(asked.layer, _shape(connection)[0])
+    conditions = asked.conditions(connection)
     total = connection.execute(select(func.count(Unit.uid)).where(*conditions)).scalar_one()
-    chosen = select(*SUMMARY).where(*conditions).order_by(*_SORTS[sort])
+    chosen = select(*SUMMARY).where(*conditions).order_by(*in_order)
     rows = connection.execute(chosen.limit(limit).offset(offset)).all()
     return Page(
         tuple(summary_of(row) for row in rows), total, next_offset(offset, len(rows), total)
