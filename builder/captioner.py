@@ -97,7 +97,11 @@ class Captioner:
         Weights, configuration and tokenizer count; reads every file once, gigabytes for a big
         model.
         """
-        return {name: files_sha256(files) for name, files in self.files.items()}
+        return {name: self.part_hash(name) for name in self.files}
+
+    def part_hash(self, name: str) -> str:
+        """Hash the files of one part."""
+        return files_sha256(self.files[name])
 
 
 def load_captioner(
@@ -217,7 +221,7 @@ def _check_language_model(
     config: CaptionerConfig, path: Path, tokenizer: Any, adapter: nn.Linear
 ) -> None:
     """Check the fits that need only shapes, before gigabytes of weights are read."""
-    n_rows, d_model, n_positions = _language_model_shape(path)
+    n_rows, d_model, n_positions = language_model_shape(path)
     source = config.language_model.source
     wanted = d_model * (config.n_patch if config.pooling == "mean" else 1)
     if adapter.out_features != wanted:
@@ -236,8 +240,12 @@ def _check_language_model(
         )
 
 
-def _language_model_shape(path: Path) -> tuple[int, int, int | None]:
-    """Give the rows and the width of the embedding, and the positions (None: no limit)."""
+def language_model_shape(path: Path) -> tuple[int, int, int | None]:
+    """Give the rows and the width of the embedding, and the positions (None: no limit).
+
+    Raises:
+        CaptionerError: The folder holds no causal language model.
+    """
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         with torch.device("meta"):

@@ -21,6 +21,7 @@ from neuron_atlas.commands.miniature import miniature
 from neuron_atlas.commands.prepare import prepare
 from neuron_atlas.commands.serve import serve
 from neuron_atlas.commands.site import site
+from neuron_atlas.commands.train_adapter import train_adapter
 
 
 class AtlasGroup(click.Group):
@@ -55,6 +56,7 @@ for command in (
     export,
     prepare,
     captioner,
+    train_adapter,
     miniature,
 ):
     main.add_command(command)

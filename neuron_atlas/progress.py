@@ -12,6 +12,7 @@ _UNITS = {
     "detect": "image",
     "decode units": "layer",
     "pages": "page",
+    "encode": "image",
 }
 
 
@@ -38,20 +39,21 @@ class ProgressBars:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._close()
+        self.close()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Show that `done` of `total` steps of a stage are done."""
         if self.is_quiet:
             return
         if stage != self._stage or self._bar is None:
-            self._close()
+            self.close()
             self._stage = stage
             # A resumed stage starts where the last one stopped: the rate counts this one only.
             self._bar = tqdm(total=total, initial=done, desc=stage, unit=_UNITS.get(stage, "step"))
         self._bar.update(done - self._bar.n)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Take the bar away, so that other lines can be printed."""
         if self._bar is not None:
             self._bar.close()
         self._bar = None
