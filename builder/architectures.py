@@ -5,13 +5,19 @@ orientation of the output matrix and whether the MLP is gated are stated here.
 
 For a plain MLP, `a = act(z)` with z the first layer's output, and the MLP writes
 `sum_k a_k W_out[k] + bias`. For a gated one z is the gate's output and `a = act(z) * up(x)`: what
-multiplies W_out.
+multiplies W_out. Where a norm follows the MLP (Gemma 3), what unit k adds to the residual stream is
+`a_k W_out[k] * gain / rms`: its direction is W_out[k] times the norm's gain, and that is what is
+decoded; the length `rms` is common to all units of a position.
+
+In a vision-language model the language model is a part, with names of its own in front
+(`builder.vision_language.families` says which); its entry here is that of the part.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from atlas_db.errors import CaptionerError
 
@@ -28,7 +34,19 @@ class Architecture:
     config_activation: str  # the configuration's key of the non-linearity
     is_gated: bool = False
     out_is_conv1d: bool = False  # weight is (d_mlp, d_model), not nn.Linear's (d_model, d_mlp)
+    out_norm: str = ""  # the norm that the MLP's output passes before it is added, if any
+    gain_offset: float = 0.0  # that norm's gain is this plus its weight
 
+
+_LLAMA = Architecture(
+    family="llama",
+    blocks="model.layers",
+    mlp_in="mlp.gate_proj",
+    mlp_out="mlp.down_proj",
+    final_norm="model.norm",
+    config_activation="hidden_act",
+    is_gated=True,
+)
 
 #: By `model_type` of the configuration.
 ARCHITECTURES: Mapping[str, Architecture] = {
@@ -65,16 +83,74 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         final_norm="model.decoder.final_layer_norm",
         config_activation="activation_function",
     ),
-    "llama": Architecture(
-        family="llama",
+    "llama": _LLAMA,
+    "mistral": replace(_LLAMA, family="mistral"),
+    "qwen2": replace(_LLAMA, family="qwen2"),
+    "qwen2_5_vl_text": replace(_LLAMA, family="qwen2"),
+    "qwen3": replace(_LLAMA, family="qwen3"),
+    "gemma": replace(_LLAMA, family="gemma"),
+    "gemma3_text": replace(
+        _LLAMA,
+        family="gemma3",
+        config_activation="hidden_activation",
+        out_norm="post_feedforward_layernorm",
+        gain_offset=1.0,
+    ),
+    "phi": Architecture(
+        family="phi",
         blocks="model.layers",
-        mlp_in="mlp.gate_proj",
-        mlp_out="mlp.down_proj",
-        final_norm="model.norm",
+        mlp_in="mlp.fc1",
+        mlp_out="mlp.fc2",
+        final_norm="model.final_layernorm",
         config_activation="hidden_act",
-        is_gated=True,
     ),
 }
+
+#: Where the language model lies in a vision-language model, by the whole's `model_type`. The names
+#: of ARCHITECTURES start with `model.` there; in the whole that is this.
+LANGUAGE_PARTS: Mapping[str, str] = {
+    "llava": "model.language_model.",
+    "qwen2_5_vl": "model.language_model.",
+    "gemma3": "model.language_model.",
+    "idefics3": "model.text_model.",
+    "smolvlm": "model.text_model.",
+    "paligemma": "model.language_model.",
+    "llava_onevision": "model.language_model.",
+}
+
+#: A configuration that has one of these above 1 is of a mixture of experts.
+_EXPERT_KEYS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+
+
+def architecture_of_config(config: Any) -> Architecture:
+    """Look up a model by its configuration; of a vision-language model, its language model.
+
+    Raises:
+        CaptionerError: The table has no such entry, or the model is a mixture of experts.
+    """
+    text = config.get_text_config(decoder=True)
+    _refuse_experts(text)
+    found = architecture_of(text.model_type)
+    part = LANGUAGE_PARTS.get(config.model_type)
+    if part is None:
+        return found
+    return replace(
+        found,
+        blocks=part + found.blocks.removeprefix("model."),
+        final_norm=part + found.final_norm.removeprefix("model."),
+    )
+
+
+def _refuse_experts(config: Any) -> None:
+    for key in _EXPERT_KEYS:
+        n_experts = getattr(config, key, None)
+        if isinstance(n_experts, int) and n_experts > 1:
+            raise CaptionerError(
+                f"this language model ({config.model_type!r}) is a mixture of {n_experts} experts: "
+                "which of them a position goes through is chosen anew in every layer, so a unit "
+                "has no activation at the positions that pass it by, and heatmaps, densities and "
+                "top units of different images cannot be compared. Use a dense model."
+            )
 
 
 def architecture_of(model_type: str) -> Architecture:

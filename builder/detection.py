@@ -145,7 +145,8 @@ class Detector:
         parts.append(self._embed(self.prompt_ids, patches))
         embeddings = torch.cat(parts, dim=1)
         batch, length = embeddings.shape[:2]
-        cache = DynamicCache(config=self.model.model.config)
+        # Not of the configuration's kinds: those that slide forget what the caption's pass needs.
+        cache = DynamicCache()
         with (
             torch.enable_grad(),
             self.model.taps(preactivation=recorder.see_z, activation=recorder.see_a),

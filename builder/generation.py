@@ -134,6 +134,6 @@ def cut_at_end(model: Any, token_ids: list[int]) -> list[int]:
 def _end_tokens(model: Any) -> Tensor:
     end = model.generation_config.eos_token_id
     if end is None:
-        end = model.config.eos_token_id
+        end = model.config.get_text_config(decoder=True).eos_token_id
     ids = [] if end is None else [end] if isinstance(end, int) else list(end)
     return torch.tensor(ids, dtype=torch.int64, device=model.device)

@@ -18,7 +18,7 @@ from torch.nn.functional import gelu
 from transformers.activations import ACT2FN
 
 from atlas_db.errors import CaptionerError
-from builder.architectures import Architecture, architecture_of
+from builder.architectures import Architecture, architecture_of_config
 
 #: Sees (layer, tensor) and may return a replacement.
 Tap = Callable[[int, Tensor], Tensor | None]
@@ -41,7 +41,7 @@ class LanguageModel:
                 dotted name that leads nowhere.
         """
         self.model = model
-        self.architecture: Architecture = architecture_of(model.config.model_type)
+        self.architecture: Architecture = architecture_of_config(model.config)
         _refuse_unknown_variants(model.config)
         self.n_layers = len(self._find(self.architecture.blocks))
         self._mlp_in = [self._find_in_block(i, self.architecture.mlp_in) for i in self.layers]
@@ -72,7 +72,8 @@ class LanguageModel:
     @property
     def activation_function(self) -> str:
         """The non-linearity's name in the configuration, such as `gelu_new`."""
-        return str(getattr(self.model.config, self.architecture.config_activation))
+        config = self.model.config.get_text_config(decoder=True)
+        return str(getattr(config, self.architecture.config_activation))
 
     def activate(self, z: Tensor) -> Tensor:
         """Apply the non-linearity: a of a plain MLP's z (a gated one multiplies it as well)."""
@@ -81,9 +82,23 @@ class LanguageModel:
         return ACT2FN[self.activation_function](z)
 
     def write_vectors(self, layer: int) -> Tensor:
-        """Give W_out of a layer, shape (d_mlp, d_model): row k is what unit k writes."""
+        """Give W_out of a layer, shape (d_mlp, d_model): row k is what unit k writes.
+
+        Where a norm follows the MLP, its gain is multiplied in: row k is the direction in which
+        unit k moves the residual stream, up to a length that all units of a position share.
+        """
         weight = self._mlp_out[layer].weight.detach()
-        return weight if self.architecture.out_is_conv1d else weight.T
+        rows = weight if self.architecture.out_is_conv1d else weight.T
+        gain = self.out_gain(layer)
+        return rows if gain is None else rows * gain
+
+    def out_gain(self, layer: int) -> Tensor | None:
+        """Give the gain of the norm that follows an MLP, shape (d_model,), or None."""
+        if not self.architecture.out_norm:
+            return None
+        norm = self._find_in_block(layer, self.architecture.out_norm)
+        gain: Tensor = norm.weight.detach() + self.architecture.gain_offset
+        return gain
 
     def write_bias(self, layer: int) -> Tensor | None:
         """Give the bias that the MLP adds, shape (d_model,), or None."""

@@ -35,11 +35,18 @@ def test_dimensions(model: LanguageModel) -> None:
 
 
 def test_units_and_bias_add_up_to_the_mlp(model: LanguageModel) -> None:
-    """sum_k a_k W_out[k] + bias is the MLP's output."""
+    """sum_k a_k W_out[k] + bias is the MLP's output; a norm's gain after it is in W_out."""
     for layer, (a, out) in enumerate(zip(*outputs_of_mlps(model), strict=True)):
         written = sum(a[..., k, None] * model.write_vectors(layer)[k] for k in range(model.d_mlp))
         bias = model.write_bias(layer)
-        torch.testing.assert_close(out, written if bias is None else written + bias)
+        if model.architecture.out_norm:
+            norm = model._find_in_block(layer, model.architecture.out_norm)
+            rms = (out.float().pow(2).mean(-1, keepdim=True) + norm.eps).sqrt()
+            torch.testing.assert_close(
+                (norm(out) * rms).to(out.dtype), written, rtol=1e-5, atol=1e-5
+            )
+        else:
+            torch.testing.assert_close(out, written if bias is None else written + bias)
 
 
 def test_a_is_the_non_linearity_of_z(model: LanguageModel) -> None:
@@ -98,6 +105,33 @@ def test_unknown_family_is_named(model: LanguageModel) -> None:
     model.model.config.model_type = "mamba"
     with pytest.raises(CaptionerError, match=r"'mamba' are not in the architecture table .*gptj"):
         LanguageModel(model.model)
+
+
+def test_a_mixture_of_experts_is_refused(model: LanguageModel) -> None:
+    model.model.config.num_local_experts = 8
+    with pytest.raises(CaptionerError, match="mixture of 8 experts: which of them a position goes"):
+        LanguageModel(model.model)
+
+
+@pytest.mark.parametrize(("gate", "up", "sign"), [(2, 3, 1), (2, -3, -1), (-2, 3, -1), (-2, -3, 1)])
+def test_a_gated_units_sign_is_the_product_of_two(gate: float, up: float, sign: int) -> None:
+    """The four cases: SiLU keeps the sign of z, and the up projection may turn it."""
+    model = tiny_model("llama", dtype=torch.float32)
+    mlp = model.model.model.layers[0].mlp
+    with torch.no_grad():
+        mlp.gate_proj.weight.zero_()
+        mlp.up_proj.weight.zero_()
+        mlp.gate_proj.weight[7, 0] = gate
+        mlp.up_proj.weight[7, 0] = up
+    seen = {}
+    with model.taps(
+        preactivation=lambda layer, z: seen.setdefault("z", z) if layer == 0 else None,
+        activation=lambda layer, a: seen.setdefault("a", a) if layer == 0 else None,
+    ):
+        out = mlp(torch.eye(1, D_MODEL))
+    assert torch.sign(seen["z"][0, 7]) == torch.sign(torch.tensor(gate))
+    assert torch.sign(seen["a"][0, 7]) == sign
+    torch.testing.assert_close(out[0], seen["a"][0, 7] * model.write_vectors(0)[7])
 
 
 def test_wrong_name_is_named(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,17 @@ from typing import Any
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    Gemma3TextConfig,
+    GemmaConfig,
     GPT2Config,
     GPTJConfig,
     GPTNeoXConfig,
     LlamaConfig,
+    MistralConfig,
     OPTConfig,
+    PhiConfig,
+    Qwen2Config,
+    Qwen3Config,
 )
 
 from builder.language_model import LanguageModel
@@ -19,7 +25,19 @@ N_LAYERS = 3
 D_MODEL = 16
 D_MLP = 24
 D_VOCAB = 50
-FAMILIES = ("gptj", "gpt2", "neox", "opt", "llama")
+FAMILIES = (
+    "gptj",
+    "gpt2",
+    "neox",
+    "opt",
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gemma",
+    "gemma3",
+    "phi",
+)
 
 
 def tiny_config(family: str) -> Any:
@@ -32,6 +50,8 @@ def tiny_config(family: str) -> Any:
         "max_position_embeddings": 64,
     }
     dropout = {"embd_pdrop": 0.0, "resid_pdrop": 0.0, "attn_pdrop": 0.0}
+    gated = {**common, **plain, "intermediate_size": D_MLP, "num_key_value_heads": 1}
+    gemma = {**gated, "head_dim": 8, "pad_token_id": None}
     configs: dict[str, Callable[[], Any]] = {
         "gptj": lambda: GPTJConfig(**common, **gpt, **dropout, rotary_dim=4, n_positions=64),
         "gpt2": lambda: GPT2Config(**common, **gpt, **dropout, n_positions=64),
@@ -39,9 +59,19 @@ def tiny_config(family: str) -> Any:
         "opt": lambda: OPTConfig(
             **common, **plain, ffn_dim=D_MLP, word_embed_proj_dim=D_MODEL, pad_token_id=1
         ),
-        "llama": lambda: LlamaConfig(
-            **common, **plain, intermediate_size=D_MLP, num_key_value_heads=1
+        "llama": lambda: LlamaConfig(**gated),
+        # A window shorter than the sequence.
+        "mistral": lambda: MistralConfig(**gated, sliding_window=8),
+        "qwen2": lambda: Qwen2Config(**gated),
+        "qwen3": lambda: Qwen3Config(**gated, head_dim=8),
+        "gemma": lambda: GemmaConfig(**gemma),
+        "gemma3": lambda: Gemma3TextConfig(
+            **gemma,
+            sliding_window=5,
+            layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+            query_pre_attn_scalar=8,
         ),
+        "phi": lambda: PhiConfig(**common, **plain, intermediate_size=D_MLP),
     }
     return configs[family]()
 
