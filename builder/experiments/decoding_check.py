@@ -7,8 +7,8 @@ tokens, to a word of a category that is in the picture? The words were written d
 - random units of the same layers, N_DRAWS draws of as many;
 - the top units of another image of the sample, in a random cycle.
 
-A word of two categories counts for both. Asked for one word of the ten, and for MIN_WORDS of one
-category.
+A word of two categories counts for both. Asked three ways: for one of the category's words among
+the ten tokens, for MANY_WORDS of one category, and for one of the category's names alone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from builder.experiments.specificity import top_units_of
 N_TOP = 5
 N_DRAWS = 20
 #: Of a unit's ten tokens, words of one category that is in the picture.
-MIN_WORDS = (1, 3)
+MANY_WORDS = 3
 FIGURE = "images of which one of the top five units says something"
 RATIO = "times as often as control"
 
@@ -73,27 +73,34 @@ def run_decoding_check(context: ExperimentContext) -> Outcome:
     image_id = np.array([id_ for id_ in context.sample if int(id_) in contents.categories_of])
     if len(image_id) < 2:
         return nothing((), FIGURE, "Fewer than two images have annotated things.")
-    words = {id_: words.words for id_, words in contents.lists.by_id.items()}
+    lists = contents.lists
+    words = {id_: of.words for id_, of in lists.by_id.items()}
+    names = {
+        id_: frozenset(name[0] for name in of.names if len(name) == 1)
+        for id_, of in lists.by_id.items()
+    }
     says = says_table(contents.unit_stems, words)
+    questions = {
+        "one word or more": (says, 1),
+        f"{MANY_WORDS} words or more of one category": (says, MANY_WORDS),
+        "a name": (says_table(contents.unit_stems, names), 1),
+    }
     tops = top_units_of(context.run, image_id)
     figures: list[Figure] = []
-    for min_words in MIN_WORDS:
-        found = _answers(context, contents, says, tops, min_words)
-        part = (
-            "one word or more" if min_words == 1 else f"{min_words} words or more of one category"
-        )
-        figures += _figures(found, part, contents.lists.source, context.settings.seed)
+    for part, question in questions.items():
+        found = _answers(context, contents, question, tops)
+        figures += _figures(found, part, lists.source, context.settings.seed)
     return Outcome(figures)
 
 
 def _answers(
     context: ExperimentContext,
     contents: Contents,
-    says: Says,
+    question: tuple[Says, int],
     tops: dict[int, Uids],
-    min_words: int,
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Answer for every image, by arm; of the random units, the share of the draws."""
+    says, min_words = question
     ids = list(tops)
     other = another_of_each(len(ids), context.random(6))
     found: dict[str, list[float]] = {"top": [], "random": [], "other": []}
@@ -149,7 +156,7 @@ DECODING_CHECK = Experiment(
     settings=lambda context: {
         "n_top": N_TOP,
         "n_draws": N_DRAWS,
-        "min_words": list(MIN_WORDS),
+        "many_words": MANY_WORDS,
         **word_settings(context),
     },
 )
