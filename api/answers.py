@@ -77,11 +77,16 @@ def ready_response(packed: bytes, *, last: Mapping[str, Any] | None = None) -> R
         response = Response(packed, mimetype="application/json")
         response.headers["Content-Encoding"] = "gzip"
     else:
-        text = zlib.decompress(packed, _GZIP_WINDOW)
+        text = unpacked(packed)
         if last is not None:
             text = text.rstrip()[:-1] + b"," + dumps(last)[1:].encode("utf-8") + b"\n"
         response = Response(text, mimetype="application/json")
     return http_caching.tag(response, atlas().etag)
+
+
+def unpacked(packed: bytes) -> bytes:
+    """Give the JSON text of a ready answer."""
+    return zlib.decompress(packed, _GZIP_WINDOW)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from api import (
     answers,
     concepts,
     cors,
+    embed,
     errors,
     http_caching,
     images,
@@ -110,12 +111,13 @@ def create_app(
     app.before_request(_refuse_repeated_parameters)
     response_cache.register(app, PREFIX)
     app.after_request(_finish)
-    for blueprint in (units.blueprint, concepts.blueprint, images.blueprint, sql.blueprint):
-        app.register_blueprint(blueprint, url_prefix=PREFIX)
+    for part in (units, concepts, images, embed, sql):
+        app.register_blueprint(part.blueprint, url_prefix=PREFIX)
     app.register_blueprint(operations.operations_blueprint(metrics), url_prefix=PREFIX)
     operations.at_the_root(app)
     openapi.register(app)
     sql_try.register(app)
+    embed.register(app, site)
     static_site.register(app, site)
     return app
 
@@ -167,4 +169,5 @@ def _refuse_repeated_parameters() -> None:
 
 def _finish(response: Response) -> Response:
     response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers.setdefault("Content-Security-Policy", embed.NO_FRAME)
     return http_caching.compress(response)

@@ -49,12 +49,14 @@ _ROWS_ALONE = ("text/csv", "application/x-ndjson")
 _OTHER_TYPES = {
     "sql": (*_ROWS_ALONE, "application/vnd.apache.parquet", "application/vnd.apache.arrow.stream"),
     "units": _ROWS_ALONE,
+    "units/{layer}/{unit}": ("text/html",),
     "concepts": _ROWS_ALONE,
     "images": _ROWS_ALONE,
 }
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'"
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
 )
 _BUNDLE = Path(flask_swagger_ui.__file__).parent / "dist"
 _BUNDLED = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")

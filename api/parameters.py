@@ -82,6 +82,7 @@ def _json_object(text: Any) -> Any:
 Whole = Annotated[int, BeforeValidator(_whole_number)]
 JsonWhole = Annotated[int, BeforeValidator(_json_whole_number)]
 Index = Annotated[int, Field(ge=0, le=INT32_MAX), BeforeValidator(_whole_number)]
+Pixels = Annotated[int, Field(ge=1, le=INT32_MAX), BeforeValidator(_whole_number)]
 Share = Annotated[float, Field(ge=-1, le=1), BeforeValidator(_number)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 
@@ -181,6 +182,20 @@ class UnitsQuery(ListQuery):
     limit: Whole = _limit()
     cursor: str | None = _cursor()
     fields: str | None = _fields(schemas.UnitRow)
+
+
+class UnitQuery(Parameters):
+    embed: Literal["1"] | None = _optional("1: as a page of HTML, for a frame in another page")
+
+
+class OembedQuery(Parameters):
+    url: str = Field(
+        min_length=1, max_length=MAX_WORD, description="of a unit, here or in the site"
+    )
+    maxwidth: Pixels | None = _optional("pixels at most")
+    maxheight: Pixels | None = _optional("pixels at most")
+    format: Literal["json"] = Field(default="json", description="of this answer")
+    dnt: str | None = _optional("taken and passed over: nobody is followed", max_length=MAX_WORD)
 
 
 class SimilarQuery(Parameters):

@@ -287,6 +287,19 @@ class ImagePage(Record):
     next_cursor: str | None = _about("give it as `cursor` for the next rows; null at the end")
 
 
+class Oembed(Record):
+    """What oEmbed calls a rich answer: how a unit is shown in another page."""
+
+    version: str
+    type: str
+    title: str
+    provider_name: str
+    provider_url: str
+    width: int = _about("in pixels, of the frame")
+    height: int
+    html: str = _about("a frame, to be put into a page as it is")
+
+
 class SqlColumn(Record):
     name: str = _about("as in each row: columns of one name are told apart as a, a_2")
     type: str = _about("DuckDB's")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 from apiflask import APIBlueprint
 from apiflask.schemas import FileSchema
 from flask import Response
 
 from api import schemas
-from api.answers import answer, answer_page, atlas, connection, paging, ready_response
+from api.answers import answer, answer_page, atlas, connection, paging, ready_response, unpacked
+from api.embed import unit_frame
 from api.errors import ApiError
 from api.heatmap_png import render
 from api.http_caching import AN_HOUR, client_has, tag
@@ -17,11 +20,14 @@ from api.parameters import (
     NoQuery,
     SimilarQuery,
     UnitPath,
+    UnitQuery,
     UnitsQuery,
 )
 from atlas_db import queries
+from atlas_db.as_json import dumps
 from atlas_db.errors import NotInAtlasError
 from atlas_db.queries.of_exemplars import exemplar
+from atlas_db.records import UnitRecord
 
 blueprint = APIBlueprint("units", __name__, tag="Units")
 
@@ -66,16 +72,27 @@ def list_units(query_data: UnitsQuery) -> Response:
 
 @blueprint.get("/units/<layer>/<unit>")
 @blueprint.input(UnitPath, location="path")
-@blueprint.input(NoQuery, location="query")
+@blueprint.input(UnitQuery, location="query")
 @blueprint.output(schemas.Unit)
-def show_unit(path_data: UnitPath, query_data: NoQuery, **_path: str) -> Response:
-    """All that a unit's page shows"""
+def show_unit(path_data: UnitPath, query_data: UnitQuery, **_path: str) -> Response:
+    """All that a unit's page shows; with `embed=1` as a small page for a frame"""
+    ready = _ready(path_data)
+    if query_data.embed is not None:
+        text = unpacked(ready) if ready is not None else dumps(_record(path_data))
+        return unit_frame(json.loads(text))
+    return answer(_record(path_data)) if ready is None else ready_response(ready)
+
+
+def _record(asked: UnitPath) -> UnitRecord:
+    return queries.unit(connection(), asked.layer, asked.unit)
+
+
+def _ready(asked: UnitPath) -> bytes | None:
     info = atlas().info
-    if path_data.layer < info.n_layers and path_data.unit < info.units_per_layer:
-        ready = atlas().answers.unit(path_data.layer * info.units_per_layer + path_data.unit)
-        if ready is not None:
-            return ready_response(ready.packed)
-    return answer(queries.unit(connection(), path_data.layer, path_data.unit))
+    if asked.layer >= info.n_layers or asked.unit >= info.units_per_layer:
+        return None
+    found = atlas().answers.unit(asked.layer * info.units_per_layer + asked.unit)
+    return None if found is None else found.packed
 
 
 @blueprint.get("/units/<layer>/<unit>/similar")

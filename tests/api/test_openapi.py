@@ -32,7 +32,7 @@ def test_it_describes_every_address_and_no_other(app: APIFlask, document: dict[s
     }
     assert document["openapi"] == "3.1.0"
     assert set(document["paths"]) == rules
-    assert len(rules) == 16
+    assert len(rules) == 17
 
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
