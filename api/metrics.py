@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import cache
 
 from flask import Flask, Response, g, request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -50,11 +51,16 @@ class Metrics:
             # The rule and not the address, or strangers could make any number of series.
             route = request.url_rule.rule if request.url_rule else "unknown"
             method = request.method if request.method in ("GET", "HEAD", "OPTIONS") else "other"
-            self._requests.labels(route, method, str(response.status_code)).inc()
+            counter, seconds = self._series(route, method, response.status_code)
+            counter.inc()
             started_s = g.get("started_s")
             if started_s is not None:
-                self._seconds.labels(route).observe(time.perf_counter() - started_s)
+                seconds.observe(time.perf_counter() - started_s)
             return response
+
+    @cache  # noqa: B019 (lives as long as the application; `labels` costs more than counting)
+    def _series(self, route: str, method: str, status: int) -> tuple[Counter, Histogram]:
+        return self._requests.labels(route, method, str(status)), self._seconds.labels(route)
 
     def answer(self) -> Response:
         """Write all metrics in Prometheus's text format."""

@@ -24,6 +24,10 @@ _LARGEST_SHARE = 1 / 64
 #: What each answer costs beside its bytes: its key, headers and place.
 _OVERHEAD_BYTES = 1024
 
+#: First parts of the addresses whose answers depend on the atlas alone. SQL's do: the functions
+#: that it may name give the same for the same.
+_KEPT = ("atlas", "layers", "units", "concepts", "images", "sql")
+
 Key = tuple[str, ...]
 
 
@@ -104,5 +108,4 @@ def register(app: Flask, prefix: str, max_bytes: int = DEFAULT_MAX_BYTES) -> Res
 
 
 def _is_kept(path: str, prefix: str) -> bool:
-    kinds = ("atlas", "layers", "units", "concepts", "images")
-    return path.startswith(tuple(f"{prefix}/{kind}" for kind in kinds))
+    return path.startswith(prefix + "/") and path[len(prefix) + 1 :].startswith(_KEPT)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from apiflask import APIFlask
 from flask import Flask
 
 from api import response_cache
@@ -20,11 +21,13 @@ from atlas_db.ingest import ingest
         "/api/v1/units?layer=1&limit=3",
         "/api/v1/units?limit=3&layer=1&format=csv",
         "/api/v1/concepts/water",
+        "/api/v1/sql?q=SELECT uid FROM units ORDER BY uid&limit=3",
+        "/api/v1/sql?q=SELECT uid FROM units ORDER BY uid&format=parquet",
         "/api/v1/units/0/0/exemplars/1/heatmap.png?style=overlay",
     ],
 )
-def test_the_second_answer_is_the_first(synthetic_atlas: Path, address: str, packed: str) -> None:
-    client = create_app(synthetic_atlas).test_client()
+def test_the_second_answer_is_the_first(app: APIFlask, address: str, packed: str) -> None:
+    client = app.test_client()
     headers = {"Accept-Encoding": packed, "X-Request-ID": "same"}
     first = client.get(address, headers=headers)
     second = client.get(address, headers=headers)
