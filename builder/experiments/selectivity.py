@@ -67,7 +67,7 @@ def run_selectivity(context: ExperimentContext) -> Outcome:
     if len(category_ids) < 2:
         reason = f"Fewer than two categories have {MIN_IMAGES} images in the sample."
         return nothing(TABLES, "entropy over categories", reason)
-    tops = _top_of_sample(context)
+    tops = top_of_sample(context)
     chosen = choose_units(tops, is_in, category_ids, np.ones(context.run.n_units, bool))
     without = choose_units(tops, is_in, category_ids, ~context.run.is_always_on)
     uid = np.unique(np.concatenate([chosen.uid, without.uid]))
@@ -83,7 +83,7 @@ def run_selectivity(context: ExperimentContext) -> Outcome:
     return Outcome(figures, _tables(chosen, view, is_in, len(uid)))
 
 
-def _top_of_sample(context: ExperimentContext) -> tuple[npt.NDArray[np.int64], ...]:
+def top_of_sample(context: ExperimentContext) -> tuple[npt.NDArray[np.int64], ...]:
     """Give rows (of the sample, from 0) and units of all top 100s of the sample."""
     ids, uid = (context.run.top_units[name].to_numpy() for name in ("image_id", "uid"))
     row = np.searchsorted(context.sample, ids).clip(max=len(context.sample) - 1)
