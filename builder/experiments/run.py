@@ -35,17 +35,40 @@ from atlas_db.experiment_format import (
 )
 from atlas_db.run_format import file_sha256, write_json, write_table
 from builder.experiments.ablation import ABLATION
+from builder.experiments.adapter_control import ADAPTER_CONTROL
+from builder.experiments.agreement import AGREEMENT
 from builder.experiments.always_on import ALWAYS_ON
+from builder.experiments.attribution_methods import ATTRIBUTION_METHODS
+from builder.experiments.captions import CAPTIONS
 from builder.experiments.context import Chunks, ExperimentContext
+from builder.experiments.decoding_check import DECODING_CHECK
 from builder.experiments.experiment import Experiment, Outcome, figure_table
 from builder.experiments.layers import LAYERS
+from builder.experiments.selectivity import SELECTIVITY
 from builder.experiments.single_units import SINGLE_UNITS
+from builder.experiments.specificity import SPECIFICITY
+from builder.experiments.stability import STABILITY
+from builder.experiments.text import TEXT
 from builder.manifest import versions
 from builder.run_folder import explain_full_disk, sync_folder
 from builder.run_lock import lock_run
 
 #: Every experiment, in the order of the report.
-EXPERIMENTS: tuple[Experiment, ...] = (ABLATION, SINGLE_UNITS, LAYERS, ALWAYS_ON)
+EXPERIMENTS: tuple[Experiment, ...] = (
+    CAPTIONS,
+    ADAPTER_CONTROL,
+    AGREEMENT,
+    DECODING_CHECK,
+    SPECIFICITY,
+    SELECTIVITY,
+    ABLATION,
+    SINGLE_UNITS,
+    LAYERS,
+    ATTRIBUTION_METHODS,
+    STABILITY,
+    ALWAYS_ON,
+    TEXT,
+)
 
 
 @dataclass(frozen=True, slots=True)
