@@ -160,7 +160,7 @@ def unit_scores(table: OverlapTable, units: list[Uids]) -> UnitScores:
         is_own[[table.row_of[int(u)] for u in uid], column] = True
     n_own = is_own.sum(axis=1)
     own = np.where(is_own, table.values, 0).sum(axis=1) / n_own
-    n_other = is_own.shape[1] - n_own
+    n_other = len(units) - n_own
     other = np.where(is_own, 0, table.values).sum(axis=1) / np.maximum(n_other, 1)
     uid = np.array(list(table.row_of), dtype=np.int64)
     return UnitScores(uid, n_own, own, np.where(n_other > 0, other, own))

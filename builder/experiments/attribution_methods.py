@@ -14,6 +14,7 @@ Rank agreement is Spearman's correlation over units, within an image, then avera
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -75,8 +76,8 @@ def run_attribution_methods(context: ExperimentContext) -> Outcome:
     units, pairs = [], []
     for n_done, image_id in enumerate(image_ids.tolist(), start=1):
         made = _Once(context, image_id)
-        units.append(context.chunks.get(f"units-{image_id}", lambda made=made: made.get("units")))
-        pairs.append(context.chunks.get(f"pairs-{image_id}", lambda made=made: made.get("pairs")))
+        units.append(context.chunks.get(f"units-{image_id}", partial(made.get, "units")))
+        pairs.append(context.chunks.get(f"pairs-{image_id}", partial(made.get, "pairs")))
         context.progress("compare attributions", n_done, len(image_ids))
     rows = pa.concat_tables(units)
     seed = context.settings.seed

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -168,5 +169,5 @@ def word_settings(context: ExperimentContext) -> dict[str, str]:
     return {"words_sha256": contents_of(context).lists.sha256}
 
 
-def _lists(table: pa.Table) -> list[list]:  # type: ignore[type-arg]
+def _lists(table: pa.Table) -> list[list[Any]]:
     return [column.to_pylist() for column in table.columns]

@@ -45,7 +45,7 @@ class Says:
 
     def any_says(self, uid: Uids, categories: frozenset[int], min_words: int) -> bool:
         """Say whether one of the units has `min_words` words of one of the categories."""
-        columns = [self.column_of[id_] for id_ in categories]
+        columns = np.array([self.column_of[id_] for id_ in categories], dtype=np.int64)
         known = uid[uid >= 0]
         return bool((self.counts[np.ix_(known, columns)] >= min_words).any())
 

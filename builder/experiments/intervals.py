@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-Array = npt.NDArray[np.floating]
+Array = npt.NDArray[np.float64]
 
 CONFIDENCE = 0.95
 N_RESAMPLES = 2000

@@ -1,0 +1,140 @@
+"""What experiments say where a data set lacks something: what is left out and why, no error."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from small_coco import SPLIT, write_small_coco
+
+from atlas_db.experiment_format import EXPERIMENT_SCHEMAS
+from builder.build import BuildSettings, build_run
+from builder.captioner import Captioner, load_captioner
+from builder.coco import load_coco
+from builder.experiments.adapter_control import ADAPTER_CONTROL
+from builder.experiments.agreement import AGREEMENT
+from builder.experiments.attribution_methods import ATTRIBUTION_METHODS
+from builder.experiments.captions import CAPTIONS
+from builder.experiments.context import ExperimentContext, FinishedRun, ReportSettings
+from builder.experiments.decoding_check import DECODING_CHECK
+from builder.experiments.experiment import Experiment, Outcome
+from builder.experiments.selectivity import SELECTIVITY
+from builder.experiments.specificity import SPECIFICITY
+from builder.experiments.stability import STABILITY
+from builder.experiments.text import TEXT
+from builder.init_random import init_random_captioner
+from builder.language_model import LanguageModel
+from builder.settings import Execution
+
+N_IMAGES = 12
+ALL = (
+    CAPTIONS,
+    ADAPTER_CONTROL,
+    AGREEMENT,
+    DECODING_CHECK,
+    SPECIFICITY,
+    SELECTIVITY,
+    ATTRIBUTION_METHODS,
+    STABILITY,
+    TEXT,
+)
+#: Experiments of which nothing is left without instances, and without human captions.
+NEED_INSTANCES = {"captions", "decoding_check", "specificity", "selectivity", "text"}
+NEED_CAPTIONS = {"adapter_control", "agreement", "text"}
+
+
+@pytest.fixture(scope="module")
+def captioner(tmp_path_factory: pytest.TempPathFactory) -> Captioner:
+    folder = tmp_path_factory.mktemp("captioner") / "gpt2"
+    init_random_captioner(folder, family="gpt2", size="tiny")
+    return load_captioner(folder)
+
+
+def context_of(
+    captioner: Captioner, folder: Path, n_images: int, missing: str
+) -> ExperimentContext:
+    coco = write_small_coco(folder / "coco", n_images)
+    if missing:
+        (coco / "annotations" / f"{missing}_{SPLIT}.json").unlink()
+    dataset = load_coco(coco, SPLIT)
+    execution = Execution(batch_size=4, n_workers=0)
+    run = build_run(captioner, dataset, folder / "run", BuildSettings(), execution=execution)
+    return ExperimentContext(
+        captioner=captioner,
+        model=LanguageModel(captioner.model),
+        dataset=dataset,
+        run=FinishedRun(run),
+        settings=ReportSettings(n_images=n_images),
+        n_workers=0,
+    )
+
+
+@pytest.fixture(scope="module", params=["", "instances", "captions"])
+def missing(request: pytest.FixtureRequest) -> str:
+    """Which annotation file is not there; "": none."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def context(
+    captioner: Captioner, missing: str, tmp_path_factory: pytest.TempPathFactory
+) -> ExperimentContext:
+    return context_of(captioner, tmp_path_factory.mktemp("run"), N_IMAGES, missing)
+
+
+def run_whole(experiment: Experiment, context: ExperimentContext) -> Outcome:
+    """Run an experiment and check that its tables are those that it declares."""
+    outcome = experiment.run(context)
+    assert set(outcome.tables) == set(experiment.tables)
+    for name, table in outcome.tables.items():
+        assert table.schema.names == EXPERIMENT_SCHEMAS[name].names
+    assert outcome.figures
+    return outcome
+
+
+@pytest.mark.parametrize("experiment", ALL, ids=lambda experiment: experiment.name)
+def test_what_cannot_be_had_is_named_and_the_rest_goes_on(
+    experiment: Experiment, context: ExperimentContext, missing: str
+) -> None:
+    outcome = run_whole(experiment, context)
+    has_value = any(figure.value is not None for figure in outcome.figures)
+    needed = {"instances": NEED_INSTANCES, "captions": NEED_CAPTIONS}.get(missing, set())
+    if experiment.name in needed:
+        assert not has_value
+        assert all(figure.note.endswith(".") for figure in outcome.figures)
+    # A random model names nothing that is in a picture, so that one has nothing to look at.
+    elif experiment.name != "specificity":
+        assert has_value
+    if experiment is TEXT:
+        # What a unit reads best needs no categories.
+        assert (outcome.tables["text_exemplars"].num_rows > 0) == (missing != "captions")
+
+
+@pytest.mark.parametrize("experiment", ALL, ids=lambda experiment: experiment.name)
+def test_one_image_is_too_few_and_no_error(
+    experiment: Experiment, captioner: Captioner, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    context = context_of(captioner, tmp_path_factory.mktemp("one"), 1, "")
+    outcome = run_whole(experiment, context)
+    for figure in outcome.figures:
+        assert figure.value is not None or figure.note
+
+
+def test_specificity_measures_where_a_target_names_what_is_there(
+    captioner: Captioner, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    context = context_of(captioner, tmp_path_factory.mktemp("named"), N_IMAGES, "")
+    targets = context.run.targets
+    # As if the model had said what is in the picture: the first category's name in each.
+    words = pa.array(["circle" if i % 2 == 0 else "squares" for i in range(targets.num_rows)])
+    renamed = targets.set_column(targets.column_names.index("word"), "word", words)
+    context.run.__dict__["targets"] = renamed
+    outcome = run_whole(SPECIFICITY, context)
+    found = {(f.figure, f.arm, f.part): f for f in outcome.figures}
+    for arm in ("top units", "random units", "units of another image"):
+        figure = found["IoU", arm, ""]
+        assert figure.n == N_IMAGES
+        assert 0 <= figure.value <= found["greatest IoU possible", "", ""].value
+    masks = outcome.tables["unit_masks"]
+    assert masks.num_rows > 0
+    assert np.all(np.array(masks["object_share"]) > 0)
