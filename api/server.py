@@ -54,7 +54,32 @@ class _JsonErrorTask(ErrorTask):
 
 
 class _Channel(HTTPChannel):
+    """A connection that leaves an answer to the thread that is sending it.
+
+    Waitress's main loop asks of every connection with bytes to send whether its socket takes them.
+    While a thread sends them itself that is always so, and nothing for the loop to do; it asks
+    again at once, and Python lets the thread go on only after 5 ms. Measured with 64 connections:
+    3 ms of processor time a request instead of 0.6.
+    """
+
     error_task_class = _JsonErrorTask
+
+    def writable(self) -> bool:
+        """Say whether the main loop has something to send."""
+        n_bytes = self.total_outbufs_len
+        is_ending = self.will_close or self.close_when_flushed
+        if not is_ending and 0 < n_bytes <= self.adj.outbuf_high_watermark:
+            if not self.outbuf_lock.acquire(blocking=False):
+                return False
+            self.outbuf_lock.release()
+        return bool(n_bytes or is_ending)
+
+    def write_soon(self, data: Any) -> int:
+        """Send what the socket takes now, and leave the rest to the main loop."""
+        n_bytes: int = super().write_soon(data)
+        if self.total_outbufs_len:
+            self.server.pull_trigger()  # waitress's own came while this thread had the lock
+        return n_bytes
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -1,0 +1,97 @@
+"""The server's own part of a connection: who sends an answer, and that all of it arrives."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+from flask import Flask, Response
+from waitress.adjustments import Adjustments
+from waitress.server import create_server
+
+from api.server import _Channel
+
+BODY = b"".join(b"%08d" % number for number in range(500_000))  # 4 MB: more than a socket takes
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    app = Flask(__name__)
+    app.add_url_rule("/", "body", lambda: Response(BODY))
+    app.add_url_rule("/small", "small", lambda: Response(b"small"))
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = create_server(app, sockets=[listening], threads=4)
+    server.channel_class = _Channel
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    yield listening.getsockname()[1]
+    server.trigger.pull_trigger(server.close)  # in its own thread, which alone may
+    thread.join(30)
+    server.task_dispatcher.shutdown()
+    assert not thread.is_alive()
+
+
+def ask(port: int, address: str, *, pause_s: float = 0.0) -> bytes:
+    """Ask over a connection of its own, and read what comes, slowly at first."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        request = f"GET {address} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
+        connection.sendall(request.encode())
+        received = b""
+        while part := connection.recv(2**18):
+            received += part
+            if len(received) < 2**20:
+                time.sleep(pause_s)
+    return received.partition(b"\r\n\r\n")[2]
+
+
+def test_an_answer_larger_than_a_socket_takes_arrives_whole(port: int) -> None:
+    assert ask(port, "/") == BODY
+
+
+def test_slow_readers_get_all_and_hold_nobody_up(port: int) -> None:
+    slow: list[bytes] = []
+    threads = [
+        threading.Thread(target=lambda: slow.append(ask(port, "/", pause_s=0.05))) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    started_s = time.monotonic()
+    for _ in range(20):
+        assert ask(port, "/small") == b"small"
+    assert time.monotonic() - started_s < 20
+    for thread in threads:
+        thread.join(30)
+    assert slow == [BODY] * 8
+
+
+def test_the_loop_leaves_an_answer_to_the_thread_that_sends_it() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        channel = _Channel(
+            SimpleNamespace(active_channels={}), ours, ("", 0), Adjustments(), map={}
+        )
+        assert not channel.writable()
+        channel.total_outbufs_len = 1
+        assert channel.writable()
+        holds, done = threading.Event(), threading.Event()
+
+        def send() -> None:
+            with channel.outbuf_lock:
+                holds.set()
+                done.wait(30)
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        assert holds.wait(30)
+        assert not channel.writable()
+        channel.will_close = True
+        assert channel.writable()
+        channel.will_close = False
+        channel.total_outbufs_len = channel.adj.outbuf_high_watermark + 1
+        assert channel.writable()  # the thread waits for the loop
+        done.set()
+        thread.join(30)
+        channel.total_outbufs_len = 1
+        assert channel.writable()
