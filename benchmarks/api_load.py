@@ -3,33 +3,35 @@
     python -m benchmarks.api_load --datasette /path/to/datasette
 
 Both servers run on this machine, one after the other, each with 8 threads for queries; the client
-is one process beside them that keeps 1, 8 or 64 connections busy. Requests:
+is one process beside them that keeps 1, 8 or 64 connections busy (`benchmarks.http_load`). On a
+machine that others use too, the server's processor time a request says more than its requests a
+second. Requests:
 
 - unit: all that a unit's page shows (its heatmaps included), of a unit drawn evenly or by Zipf;
 - concept: a concept's first 100 units, drawn likewise over the concepts;
 - layer: the first 50 units of a layer by attribution, and how many there are, drawn evenly;
-- layer scan: means over all units of a layer. The API answers it by SQL in a process of its own
-  (`/sql`), which costs it 30 ms before it begins.
+- layer filter: the first 50 of a layer's units that are in some number of images at least, by
+  their activation, and how many there are: an order for which SQLite has no index;
+- layer scan: means over all units of a layer, by SQL (`/sql`: a process of its own for each
+  statement, unless it was asked before);
+- layer scan, new: the same over units above some activation, a statement that nobody asked before.
 
-Datasette gets each as one statement that gives the same rows.
+Datasette gets each as one statement that gives the same rows. The API writes its answers for units
+and concepts in the background when it starts; what is measured begins when they are there.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import contextlib
 import json
 import os
 import platform
 import random
-import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -38,15 +40,14 @@ from urllib.parse import quote, urlencode
 
 import duckdb
 
-from atlas_db.ready_answers import prepare, ready_path
+from atlas_db.ready_answers import LOOK_AGAIN_S, ready_path
 from benchmarks.api_atlas import copy_to_sqlite, make_atlas
+from benchmarks.http_load import free_port, measure, server
 
 RESULTS = Path(__file__).parent / "results"
 CONNECTIONS = (1, 8, 64)
 N_THREADS = 8
 _ZIPF_EXPONENT = 1.1
-_START_S = 60
-_REQUEST_TIMEOUT_S = 60
 
 Draw = Callable[[], str]
 
@@ -79,6 +80,12 @@ SELECT (SELECT count(*) FROM units WHERE layer = :layer) AS total, uid, layer, u
  mean_attribution, activation_max
 FROM units WHERE layer = :layer ORDER BY best_attribution DESC, uid LIMIT 50
 """
+_FILTER_SQL = """
+SELECT (SELECT count(*) FROM units WHERE layer = :layer AND n_images >= :least) AS total, uid,
+ layer, unit, top_tokens, n_images, image_frequency, is_always_on, is_interpretable,
+ n_dictionary_words, best_attribution, mean_attribution, activation_max
+FROM units WHERE layer = :layer AND n_images >= :least ORDER BY activation_max DESC, uid LIMIT 50
+"""
 _SCAN_SQL = (
     "SELECT avg(activation_max) AS a, avg(best_attribution) AS b, sum(n_images) AS n "
     "FROM units WHERE layer = {layer}"
@@ -105,7 +112,11 @@ def draws(shape: tuple[int, int], concepts: list[str], seed: int) -> dict[str, D
         "concept, uniform": lambda: chance.choice(words),
         "concept, Zipf": lambda: zipf(words),
         "layer, uniform": lambda: str(chance.randrange(shape[0])),
+        "layer filter, uniform": lambda: f"{chance.randrange(shape[0])} {chance.randrange(30)}",
         "layer scan, uniform": lambda: str(chance.randrange(shape[0])),
+        "layer scan new, uniform": lambda: (
+            f"{chance.randrange(shape[0])} {chance.random() * 4:.9f}"
+        ),
     }
 
 
@@ -118,113 +129,47 @@ def our_address(kind: str, key: str, units_per_layer: int) -> str:
         return f"/api/v1/concepts/{quote(key)}?limit=100"
     if kind == "layer":
         return f"/api/v1/units?layer={key}&sort=attribution&limit=50"
-    return "/api/v1/sql?" + urlencode({"q": _SCAN_SQL.format(layer=key)})
+    if kind == "layer filter":
+        layer_text, least = key.split()
+        return f"/api/v1/units?layer={layer_text}&min_images={least}&sort=activation&limit=50"
+    return "/api/v1/sql?" + urlencode({"q": _scan(kind, key)})
+
+
+def _scan(kind: str, key: str) -> str:
+    if kind == "layer scan":
+        return _SCAN_SQL.format(layer=key)
+    layer, least = key.split()
+    return f"{_SCAN_SQL.format(layer=layer)} AND activation_max > {least}"
 
 
 def datasette_address(kind: str, key: str) -> str:
     """The address of the same request to Datasette."""
-    statement, name = {
-        "unit": (_UNIT_SQL, "uid"),
-        "concept": (_CONCEPT_SQL, "concept"),
-        "layer": (_LAYER_SQL, "layer"),
-        "layer scan": (_SCAN_SQL.format(layer=":layer"), "layer"),
-    }[kind]
-    query = {"sql": " ".join(statement.split()), name: key, "_shape": "array"}
-    return "/atlas.json?" + urlencode(query)
+    if kind.startswith("layer scan"):
+        query = {"sql": _scan(kind, key)}
+    else:
+        statement, *names = {
+            "unit": (_UNIT_SQL, "uid"),
+            "concept": (_CONCEPT_SQL, "concept"),
+            "layer": (_LAYER_SQL, "layer"),
+            "layer filter": (_FILTER_SQL, "layer", "least"),
+        }[kind]
+        keys = [key] if len(names) == 1 else key.split()
+        query = {"sql": " ".join(statement.split()), **dict(zip(names, keys, strict=True))}
+    return "/atlas.json?" + urlencode({**query, "_shape": "array"})
 
 
-async def _connection(
-    port: int, address: Callable[[], str], until_s: float, taken_s: list[float]
-) -> int:
-    """Send requests one after the other over one connection; give how many failed."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    n_failed = 0
-    while time.perf_counter() < until_s:
-        started_s = time.perf_counter()
-        writer.write(f"GET {address()} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-        status, length = 0, 0
-        while (line := await reader.readline()) not in (b"\r\n", b""):
-            name, _, value = line.decode("latin-1").partition(":")
-            if name.startswith("HTTP/"):
-                status = int(name.split()[1])
-            elif name.lower() == "content-length":
-                length = int(value)
-            elif name.lower() == "transfer-encoding":
-                length = -1
-        await _body(reader, length)
-        taken_s.append(time.perf_counter() - started_s)
-        n_failed += status != 200
-    writer.close()
-    return n_failed
-
-
-async def _body(reader: asyncio.StreamReader, length: int) -> None:
-    if length >= 0:
-        await reader.readexactly(length)
-        return
-    while size := int(await reader.readline(), 16):
-        await reader.readexactly(size + 2)
-    await reader.readline()
-
-
-async def _load(
-    port: int, address: Callable[[], str], n_connections: int, seconds: float
-) -> dict[str, float]:
-    taken_s: list[float] = []
-    started_s = time.perf_counter()
-    tasks = [
-        asyncio.wait_for(
-            _connection(port, address, started_s + seconds, taken_s), seconds + _REQUEST_TIMEOUT_S
-        )
-        for _ in range(n_connections)
-    ]
-    n_failed = sum(await asyncio.gather(*tasks))
-    elapsed_s = time.perf_counter() - started_s
-    cuts = statistics.quantiles(taken_s, n=100) if len(taken_s) > 1 else taken_s * 99
-    return {
-        "requests/s": round(len(taken_s) / elapsed_s, 1),
-        "p50 ms": round(cuts[49] * 1000, 2),
-        "p99 ms": round(cuts[98] * 1000, 2),
-        "requests": len(taken_s),
-        "failed": n_failed,
-    }
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
-
-
-@contextlib.contextmanager
-def server(command: list[str], port: int) -> Iterator[None]:
-    """Run a server until the block ends; waits until it listens."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline_s = time.monotonic() + _START_S
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            if process.poll() is not None or time.monotonic() > deadline_s:
-                raise SystemExit(f"{command[0]} does not start")
-            time.sleep(0.1)
-        yield
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def measure(
-    name: str, port: int, addresses: Mapping[str, Callable[[], str]], seconds: float
+def measure_all(
+    name: str, process: int, port: int, addresses: Mapping[str, Callable[[], str]], seconds: float
 ) -> dict[str, Any]:
     """Load each kind of request at each number of connections."""
     results: dict[str, Any] = {}
     for kind, address in addresses.items():
         for n_connections in CONNECTIONS:
-            if kind.startswith("layer scan") and n_connections > CONNECTIONS[0] and name == "api":
+            if kind.startswith("layer scan new") and n_connections > 1 and name == "api":
                 continue  # strangers' SQL runs two at a time and refuses the others, by design
-            found = asyncio.run(_load(port, address, n_connections, seconds))
+            found = measure(process, port, address, n_connections, seconds)
             results[f"{kind}, {n_connections} connections"] = found
-            print(f"{name:10} {kind:20} {n_connections:3}  {found}", flush=True)
+            print(f"{name:10} {kind:24} {n_connections:3}  {found}", flush=True)
     return results
 
 
@@ -234,7 +179,7 @@ def main() -> None:
     parser.add_argument("--units-per-layer", type=int, default=2000, help="GPT-J: 28 x 16384")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
     parser.add_argument("--datasette", type=Path, help="its program; without it, the API alone")
-    parser.add_argument("--prepare", action="store_true", help="as `neuron-atlas prepare` does")
+    parser.add_argument("--no-prepare", action="store_true", help="as `serve --no-prepare` does")
     parser.add_argument("--folder", type=Path, help="keep the two databases there")
     parser.add_argument("--note", default="", help="what else runs on this machine")
     parser.add_argument("--output", type=Path, default=RESULTS / "api_load.json")
@@ -251,10 +196,6 @@ def compare(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     shape = (arguments.layers, arguments.units_per_layer)
     if not atlas.exists():
         make_atlas(atlas, *shape)
-    if arguments.prepare and not ready_path(atlas).exists():
-        started_s = time.perf_counter()
-        prepare(atlas)
-        print(f"prepared in {time.perf_counter() - started_s:.0f} s", flush=True)
     if not sqlite.exists() and arguments.datasette:
         copy_to_sqlite(atlas, sqlite)
     with duckdb.connect(str(atlas), read_only=True) as connection:
@@ -271,20 +212,36 @@ def compare(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
     port = free_port()
     ours = [sys.executable, "-m", "neuron_atlas", "serve", "--db", str(atlas)]
-    with server([*ours, "--port", str(port), "--threads", str(N_THREADS), "--quiet"], port):
+    ours += ["--port", str(port), "--threads", str(N_THREADS), "--quiet"]
+    prepared_s = None
+    with server([*ours, *["--no-prepare"] * arguments.no_prepare], port) as process:
+        if not arguments.no_prepare:
+            prepared_s = wait_for(ready_path(atlas))
         made = addresses(lambda kind, key: our_address(kind, key, shape[1]))
-        results["api"] = measure("api", port, made, arguments.seconds)
+        results["api"] = measure_all("api", process, port, made, arguments.seconds)
     if arguments.datasette:
         port = free_port()
         theirs = [str(arguments.datasette), "serve", "-i", str(sqlite), "--port", str(port)]
         options = {"num_sql_threads": N_THREADS, "sql_time_limit_ms": 60_000}
         for name, value in options.items():
             theirs += ["--setting", name, str(value)]
-        with server(theirs, port):
-            results["datasette"] = measure(
-                "datasette", port, addresses(datasette_address), arguments.seconds
-            )
-    return description(arguments, shape, atlas, sqlite) | {"results": results}
+        with server(theirs, port) as process:
+            made = addresses(datasette_address)
+            results["datasette"] = measure_all("datasette", process, port, made, arguments.seconds)
+    described = description(arguments, shape, atlas, sqlite)
+    described["atlas"]["seconds until answers were written"] = prepared_s
+    return described | {"results": results}
+
+
+def wait_for(path: Path) -> float | None:
+    """Wait until a file is there; give how long it took, None if it was there before."""
+    if path.exists():
+        return None
+    started_s = time.monotonic()
+    while not path.exists():
+        time.sleep(0.5)
+    time.sleep(2 * LOOK_AGAIN_S)  # until the server has seen it
+    return round(time.monotonic() - started_s)
 
 
 def description(
@@ -299,7 +256,7 @@ def description(
         )
         versions["datasette"] = told.stdout.split()[-1]
     cpu = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
-    prepared = " --prepare" if arguments.prepare else ""
+    prepared = " --no-prepare" if arguments.no_prepare else ""
     options = f"--layers {shape[0]} --units-per-layer {shape[1]} --seconds {arguments.seconds:g}"
     return {
         "benchmark": "api_load",
@@ -315,7 +272,7 @@ def description(
         "atlas": {
             "units": shape[0] * shape[1],
             "duckdb_mb": round(atlas.stat().st_size / 1e6),
-            "answers_mb": round(answers.stat().st_size / 1e6) if arguments.prepare else None,
+            "answers_mb": round(answers.stat().st_size / 1e6) if not arguments.no_prepare else None,
             "sqlite_mb": round(sqlite.stat().st_size / 1e6) if sqlite.exists() else None,
         },
     }
