@@ -113,9 +113,7 @@ LANGUAGE_PARTS: Mapping[str, str] = {
     "qwen2_5_vl": "model.language_model.",
     "gemma3": "model.language_model.",
     "idefics3": "model.text_model.",
-    "smolvlm": "model.text_model.",
     "paligemma": "model.language_model.",
-    "llava_onevision": "model.language_model.",
 }
 
 #: A configuration that has one of these above 1 is of a mixture of experts.

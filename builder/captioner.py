@@ -28,11 +28,12 @@ from builder.adapter import load_adapter
 from builder.captioner_config import CAPTIONER_FILE, DTYPES, CaptionerConfig, read_config
 from builder.device_memory import check_memory, pass_memory
 from builder.encoders import PatchEncoder, feature_shape, load_encoder
+from builder.generation import PLAIN, SequenceRules
 from builder.loading import load_pretrained
 from builder.parts import files_sha256, hub_folder, local_path, part_files
 from builder.presets import PRESET_NAMES, preset_config, preset_folder
 
-_TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer.model", "vocab.txt")
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer.model", "vocab.txt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,11 @@ class Captioner:
     def d_model(self) -> int:
         """Width of the language model's input embeddings."""
         return self.model.get_input_embeddings().embedding_dim
+
+    @property
+    def rules(self) -> SequenceRules:
+        """How positions count; vision-language models have rules of their own."""
+        return PLAIN
 
     @property
     def prefix_ids(self) -> list[int]:
@@ -123,6 +129,10 @@ def load_captioner(
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     torch_dtype = getattr(torch, dtype)
     device = _device(device)
+    if config.is_vision_language:
+        from builder.vision_language.captioner import load_vision_language
+
+        return load_vision_language(config, folder, device=device, dtype=torch_dtype)
 
     adapter_path = local_path(config.adapter, folder) or folder / config.adapter.source
     adapter = load_adapter(adapter_path, device=device, dtype=torch_dtype)
@@ -150,7 +160,7 @@ def load_captioner(
         device=device,
         dtype=torch_dtype,
         files={
-            "language_model": part_files(model_path, _TOKENIZER_FILES),
+            "language_model": part_files(model_path, TOKENIZER_FILES),
             "encoder": part_files(encoder_path),
             "adapter": part_files(adapter_path),
         },
@@ -201,7 +211,7 @@ def _check_encoder(config: CaptionerConfig, encoder: PatchEncoder, adapter: nn.L
 
 
 def _load_tokenizer(path: Path) -> Any:
-    if not any((path / name).is_file() for name in _TOKENIZER_FILES):
+    if not any((path / name).is_file() for name in TOKENIZER_FILES):
         # transformers makes an empty tokenizer of the model's kind then, and says nothing.
         raise CaptionerError(
             f"{path} has no tokenizer. Put the language model's own tokenizer files "

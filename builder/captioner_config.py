@@ -17,6 +17,10 @@ the encoder's input::
 `source` is a path relative to the folder, or else a name on the hub; the encoder's starts with
 `timm:` or `hf:`. The model reads `[BOS] patches prompt`; BOS only where `bos` is true (OPT and
 Llama were trained with one at the start, GPT-J, GPT-2 and GPT-NeoX were not; LiMBeR has none).
+
+Of a vision-language model `language_model` is the whole checkpoint, `encoder` and `adapter` are
+modules of it (`vlm:model.vision_tower`), `prompt` is the user's question, and `reply` the first
+words of the answer; what else stands around the image its own chat template says.
 """
 
 from __future__ import annotations
@@ -39,6 +43,8 @@ DTYPES = ("float32", "float64", "bfloat16", "float16")
 GEOMETRIES = ("squash", "crop")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 POOLINGS = ("none", "mean")
+#: Starts an encoder's or adapter's source that is a module of the language model's checkpoint.
+VLM = "vlm:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,13 @@ class CaptionerConfig:
     interpolation: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    reply: str = ""  # of a vision-language model: how its answer begins
     notice: str = ""  # what every page made from it must say, such as "Interim weights."
+
+    @property
+    def is_vision_language(self) -> bool:
+        """Say whether encoder and adapter are modules of the language model's own checkpoint."""
+        return self.encoder.source.startswith(VLM)
 
     @property
     def n_patch(self) -> int:
@@ -126,6 +138,7 @@ _KEYS: Mapping[str, tuple[Check, str]] = {
     "interpolation": _one_of(INTERPOLATIONS),
     "mean": (_is_list(3, _is_finite), "three numbers"),
     "std": (_is_list(3, lambda value: _is_finite(value) and value > 0), "three numbers > 0"),
+    "reply": (lambda value: isinstance(value, str), "a text with which the answer begins"),
     "notice": (lambda value: isinstance(value, str), "a text, shown on every page"),
 }
 _PART_KEYS: Mapping[str, tuple[Check, str]] = {
@@ -190,13 +203,13 @@ def read_config(folder: Path) -> CaptionerConfig:
             f'{path} is of format {kind[0]!r} version {kind[1]!r}, wanted "format": '
             f'"{CAPTIONER_FORMAT}", "version": {CAPTIONER_VERSION}. Write it again in that form.'
         )
-    _check_keys(str(path), found, _KEYS, optional={"notice"})
+    _check_keys(str(path), found, _KEYS, optional={"reply", "notice"})
     for key in ("language_model", "encoder", "adapter"):
         _check_keys(f"{path}, {key!r}", found[key], _PART_KEYS, optional={"revision"})
         found[key] = Part(**found[key])
-    if not found["encoder"].source.startswith(("timm:", "hf:")):
+    if not found["encoder"].source.startswith(("timm:", "hf:", VLM)):
         raise CaptionerError(
-            f"{path}: the encoder's source must start with 'timm:' or 'hf:', "
+            f"{path}: the encoder's source must start with 'timm:', 'hf:' or 'vlm:', "
             f"got {found['encoder'].source!r}."
         )
     for key in ("grid", "mean", "std"):

@@ -30,10 +30,11 @@ from atlas_db.run_format import N_IMAGE_HEATMAPS
 from builder.attribution import ActivationSink, Recorder, TopRows
 from builder.fused import fused_kernels
 from builder.generation import (
+    PLAIN,
+    SequenceRules,
     cut_at_end,
     detach_cache,
     generate_greedily,
-    positions,
     teacher_forced_logits,
 )
 from builder.language_model import LanguageModel
@@ -84,6 +85,7 @@ class Detector:
         max_new_tokens: Length of a caption.
         n_targets: Targets for each caption.
         noun_rule: Splits captions into words; see `builder.targets`.
+        rules: How positions count.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Detector:
         max_new_tokens: int = 15,
         n_targets: int = 1,
         noun_rule: NounRule = lexicon_words,
+        rules: SequenceRules = PLAIN,
     ) -> None:
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be >= 1, got {max_new_tokens}")
@@ -108,6 +111,7 @@ class Detector:
         self.max_new_tokens = max_new_tokens
         self.n_targets = n_targets
         self.noun_rule = noun_rule
+        self.rules = rules
 
     def __call__(self, patches: Tensor, sink: ActivationSink | None = None) -> Detection:
         """Caption a batch and attribute its targets.
@@ -129,10 +133,13 @@ class Detector:
             first_logits.detach(),
             detach_cache(cache, room=self.max_new_tokens - 1),
             max_new_tokens=self.max_new_tokens,
+            rules=self.rules,
         )
         captions, targets = self._read(tokens)
         n_needed = max((t.position for row in targets for t in row), default=0) + 1
-        logits = teacher_forced_logits(self.model.model, first_logits, cache, tokens[:, :n_needed])
+        logits = teacher_forced_logits(
+            self.model.model, first_logits, cache, tokens[:, :n_needed], self.rules
+        )
         results = [
             self._attribute(recorder, logits, tokens, targets, i) for i in range(self.n_targets)
         ]
@@ -153,7 +160,8 @@ class Detector:
         ):
             out = self.model.model(
                 inputs_embeds=embeddings,
-                position_ids=positions(0, length, batch, embeddings.device),
+                position_ids=self.rules.positions(0, length, batch, embeddings.device),
+                **self.rules.prefill_arguments(batch, embeddings.device),
                 past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=1,

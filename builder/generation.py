@@ -8,7 +8,7 @@ whose gradients flow back into the patches. That is the same function as one ful
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -61,9 +61,39 @@ def positions(start: int, length: int, batch: int, device: torch.device) -> Tens
     return torch.arange(start, start + length, device=device).expand(batch, -1)
 
 
+class SequenceRules(Protocol):
+    """What a model's sequence needs beside its vectors."""
+
+    def positions(self, start: int, length: int, batch: int, device: torch.device) -> Tensor:
+        """Give the position ids of `length` tokens from the `start`-th."""
+
+    def prefill_arguments(self, batch: int, device: torch.device) -> dict[str, Tensor]:
+        """Give the further inputs of the prefill."""
+
+
+class PlainRules:
+    """Positions count from 0, and the prefill needs nothing else."""
+
+    def positions(self, start: int, length: int, batch: int, device: torch.device) -> Tensor:
+        """Count positions from `start`: (batch, length) int64."""
+        return positions(start, length, batch, device)
+
+    def prefill_arguments(self, batch: int, device: torch.device) -> dict[str, Tensor]:
+        """Give nothing."""
+        return {}
+
+
+PLAIN = PlainRules()
+
+
 @torch.no_grad()
 def generate_greedily(
-    model: Any, first_logits: Tensor, cache: Cache, *, max_new_tokens: int
+    model: Any,
+    first_logits: Tensor,
+    cache: Cache,
+    *,
+    max_new_tokens: int,
+    rules: SequenceRules = PLAIN,
 ) -> Tensor:
     """Generate from a prefilled cache, always the most probable token.
 
@@ -73,6 +103,7 @@ def generate_greedily(
         cache: Keys and values of the prefix, without a graph, with room for
             `max_new_tokens - 1` positions; grows.
         max_new_tokens: Tokens for each caption, >= 1.
+        rules: How positions count.
 
     Returns:
         Token ids (batch, n) int64, n <= max_new_tokens. After a row's end-of-text token come
@@ -90,7 +121,7 @@ def generate_greedily(
             break
         out = model(
             input_ids=tokens[-1][:, None],
-            position_ids=positions(prefix + len(tokens) - 1, 1, batch, device),
+            position_ids=rules.positions(prefix + len(tokens) - 1, 1, batch, device),
             past_key_values=cache,
             use_cache=True,
         )
@@ -100,7 +131,11 @@ def generate_greedily(
 
 
 def teacher_forced_logits(
-    model: Any, first_logits: Tensor, cache: DynamicCache, tokens: Tensor
+    model: Any,
+    first_logits: Tensor,
+    cache: DynamicCache,
+    tokens: Tensor,
+    rules: SequenceRules = PLAIN,
 ) -> Tensor:
     """Give the logits that predict each caption token, with the graph of the cache.
 
@@ -115,9 +150,10 @@ def teacher_forced_logits(
     if tokens.shape[1] == 1:
         return first_logits[:, None]
     known = tokens[:, :-1]
+    start, (batch, length) = cache.get_seq_length(), known.shape
     out = model(
         input_ids=known,
-        position_ids=positions(cache.get_seq_length(), known.shape[1], len(known), known.device),
+        position_ids=rules.positions(start, length, batch, known.device),
         past_key_values=cache,
         use_cache=True,
     )

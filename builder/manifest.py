@@ -85,6 +85,7 @@ def captioner_entry(captioner: Captioner, model: LanguageModel) -> dict[str, Any
         **parts,
         "notice": config.notice,
         "prompt": config.prompt,
+        **({"reply": config.reply} if config.reply else {}),
         "bos": config.bos,
         "image_px": config.image_px,
         "geometry": config.geometry,

@@ -20,7 +20,7 @@ from builder.captioner_config import CAPTIONER_FILE, Part
 
 #: What is fetched of a hub repository: never code, never other frameworks' weights. The second
 #: tuple is fetched only where the first brought no weights.
-_SMALL_FILES = ("*.json", "*.txt", "*.model")
+_SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 _WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")
 #: Keys of a config.json that say who wrote it and not what the model is.
 _VOLATILE_KEYS = {"transformers_version", "_name_or_path"}

@@ -96,6 +96,7 @@ class ShardBuilder:
             max_new_tokens=captioner.config.max_new_tokens,
             n_targets=settings.n_targets,
             noun_rule=NOUN_RULES[settings.noun_rule],
+            rules=captioner.rules,
         )
 
     def write_missing(

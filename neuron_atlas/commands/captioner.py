@@ -39,6 +39,32 @@ def init_random(folder: Path, family: str, size: str, seed: int) -> None:
     click.echo(f"{folder}: {config.name}, random weights")
 
 
+@captioner.command("vision-language")
+@click.argument("checkpoint", metavar="CHECKPOINT")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--prompt", help="What is asked. [by family]")
+@click.option(
+    "--reply", help="How the answer begins: its first noun is then the target. [by family]"
+)
+@click.option("--image-px", type=click.IntRange(min=1), help="Side of the image. [the processor's]")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]))
+@click.option("--max-new-tokens", type=click.IntRange(min=1))
+def vision_language(checkpoint: str, folder: Path, **options: str | int | None) -> None:
+    """Write captioner.json for a vision-language model: a folder, or a name on the hub.
+
+    \b
+    Example:
+      neuron-atlas captioner vision-language llava-hf/llava-1.5-7b-hf llava
+      neuron-atlas build --captioner llava --coco coco --db atlas.duckdb
+    """
+    from builder.vision_language.captioner import write_vision_language
+
+    changes = {name: value for name, value in options.items() if value is not None}
+    config = write_vision_language(checkpoint, folder, **changes)
+    rows, columns = config.grid
+    click.echo(f"{folder}: {config.name}, {config.image_px} px, {rows} x {columns} image tokens")
+
+
 @captioner.command("presets")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def presets(as_json: bool) -> None:

@@ -66,7 +66,7 @@ def test_revision_alone_may_be_left_out(tmp_path: Path) -> None:
         ({"encoder": {"source": "timm:x"}}, "'encoder' lacks a key. Add .*licence.*origin"),
         (
             {"encoder": {"source": "x", "licence": "MIT", "origin": "here"}},
-            "the encoder's source must start with 'timm:' or 'hf:', got 'x'",
+            "the encoder's source must start with 'timm:', 'hf:' or 'vlm:', got 'x'",
         ),
         (
             {"adapter": {"source": "x", "licence": "MIT", "origin": "here", "url": "y"}},
