@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from apiflask import APIBlueprint
 from apiflask.schemas import FileSchema
@@ -27,7 +29,8 @@ from atlas_db import queries
 from atlas_db.as_json import dumps
 from atlas_db.errors import NotInAtlasError
 from atlas_db.queries.of_exemplars import exemplar
-from atlas_db.records import UnitRecord
+from atlas_db.queries.of_units import unit_uids
+from atlas_db.records import Page, UnitRecord
 
 blueprint = APIBlueprint("units", __name__, tag="Units")
 
@@ -54,20 +57,27 @@ def list_layers(query_data: NoQuery) -> Response:
 def list_units(query_data: UnitsQuery) -> Response:
     """Units, filtered and sorted"""
     place = paging(query_data)
-    page = queries.units(
-        connection(),
-        layer=query_data.layer,
-        min_images=query_data.min_images,
-        interpretable=query_data.interpretable,
-        always_on=query_data.always_on,
-        concept=query_data.concept,
-        min_iou=query_data.min_iou,
-        min_effect=query_data.min_effect,
-        sort=query_data.sort,
-        limit=query_data.limit,
-        offset=place.offset,
-    )
-    return answer_page(page, place, "uid")
+    asked: dict[str, Any] = {
+        "layer": query_data.layer,
+        "min_images": query_data.min_images,
+        "interpretable": query_data.interpretable,
+        "always_on": query_data.always_on,
+        "concept": query_data.concept,
+        "min_iou": query_data.min_iou,
+        "min_effect": query_data.min_effect,
+        "sort": query_data.sort,
+        "limit": query_data.limit,
+        "offset": place.offset,
+    }
+    page: Page[Any] | None = _from_summaries(asked) if atlas().answers.are_there() else None
+    return answer_page(page or queries.units(connection(), **asked), place, "uid")
+
+
+def _from_summaries(asked: Mapping[str, Any]) -> Page[dict[str, Any]] | None:
+    """List units whose summaries need not be worked out; None if one is missing."""
+    uids = unit_uids(connection(), **asked)
+    rows = atlas().answers.summaries(uids.rows)
+    return None if rows is None else Page(tuple(rows), uids.total, uids.next_offset)
 
 
 @blueprint.get("/units/<layer>/<unit>")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import os
 import shutil
 import signal
@@ -19,7 +20,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -34,7 +35,7 @@ from atlas_db.queries.of_concepts import N_CONCEPT_UNITS
 __all__ = ["N_CONCEPT_UNITS", "ReadyAnswers", "prepare", "ready_path"]
 
 #: Raised whenever the JSON of a unit or a concept changes.
-FORMAT = 2
+FORMAT = 3
 _LEVEL = 5  # of gzip
 _BLOCK = 500
 #: Of the atlas's own size: what the answers take at most, as far as measured.
@@ -47,7 +48,7 @@ _LOWEST_PRIORITY = 19
 
 _TABLES = """
 CREATE TABLE about (content_hash TEXT, format INTEGER);
-CREATE TABLE units (uid INTEGER PRIMARY KEY, body BLOB);
+CREATE TABLE units (uid INTEGER PRIMARY KEY, summary TEXT, body BLOB);
 CREATE TABLE concepts (concept TEXT PRIMARY KEY, body BLOB, n_units INTEGER);
 """
 
@@ -163,7 +164,7 @@ def _write(connection: Connection, path: Path, tell: Progress) -> None:
 def _answers(connection: Connection, n_units: int) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
     """Give rows to insert, a block at a time."""
     units = (
-        (unit.summary.uid, _packed(dumps(unit)))
+        (unit.summary.uid, dumps(unit.summary), _packed(dumps(unit)))
         for unit in queries.unit_records(connection, 0, n_units)
     )
     concepts = (
@@ -171,7 +172,7 @@ def _answers(connection: Connection, n_units: int) -> Iterator[tuple[str, list[t
         for concept in queries.concept_records(connection)
     )
     for block in _in_blocks(units, _BLOCK):
-        yield "INSERT INTO units VALUES (?, ?)", block
+        yield "INSERT INTO units VALUES (?, ?, ?)", block
     for block in _in_blocks(concepts, _BLOCK):
         yield "INSERT INTO concepts VALUES (?, ?, ?)", block
 
@@ -221,6 +222,18 @@ class ReadyAnswers:
     def unit(self, uid: int) -> ReadyAnswer | None:
         """Give the answer for a unit; None if it is not there."""
         return self._get("SELECT body FROM units WHERE uid = ?", uid)
+
+    def summaries(self, uids: Sequence[int]) -> list[dict[str, Any]] | None:
+        """Give the summaries of some units, as the API writes them; None if they are not there."""
+        if not self.are_there():
+            return None
+        connection = self._connection()
+        statement = "SELECT summary FROM units WHERE uid = ?"
+        found = [connection.execute(statement, (uid,)).fetchone() for uid in uids]
+        if None in found:
+            return None
+        rows: list[dict[str, Any]] = json.loads(f"[{','.join(row[0] for row in found)}]")
+        return rows
 
     def concept(self, folded: str) -> ReadyAnswer | None:
         """Give the answer for a concept: its first `N_CONCEPT_UNITS` units, matched exactly."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -140,18 +141,56 @@ def units(
         NotInAtlasError: The layer does not exist.
         NotMeasuredError: No experiment measured what a filter or the sort asks for.
     """
-    asked = UnitFilters(**filters)
+    chosen = _chosen(connection, sort, limit, offset, UnitFilters(**filters))
+    total = connection.execute(select(func.count(Unit.uid)).where(*chosen.conditions)).scalar_one()
+    rows = connection.execute(
+        select(*SUMMARY)
+        .where(*chosen.conditions)
+        .order_by(*chosen.in_order)
+        .limit(limit)
+        .offset(offset)
+    ).all()
+    return Page(
+        tuple(summary_of(row) for row in rows), total, next_offset(offset, len(rows), total)
+    )
+
+
+def unit_uids(
+    connection: Connection,
+    *,
+    sort: str = "images",
+    limit: int = 50,
+    offset: int = 0,
+    **filters: Any,
+) -> Page[int]:
+    """List units as `units` does, by their uids alone: for who has their summaries already.
+
+    Five times quicker, because DuckDB unpacks the tokens of 2,048 units to give those of one.
+    """
+    chosen = _chosen(connection, sort, limit, offset, UnitFilters(**filters))
+    counted = select(Unit.uid, func.count().over()).where(*chosen.conditions)
+    rows = connection.execute(counted.order_by(*chosen.in_order).limit(limit).offset(offset)).all()
+    total = rows[0][1] if rows else 0
+    if offset and not rows:  # the end of the list is behind us
+        count = select(func.count(Unit.uid)).where(*chosen.conditions)
+        total = connection.execute(count).scalar_one()
+    return Page(tuple(row[0] for row in rows), total, next_offset(offset, len(rows), total))
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    conditions: list[Any]
+    in_order: tuple[Any, ...]
+
+
+def _chosen(
+    connection: Connection, sort: str, limit: int, offset: int, asked: UnitFilters
+) -> _Chosen:
     in_order = order(connection, sort)
     check_page(limit, offset)
     if asked.layer is not None:
         _check_layer(asked.layer, _shape(connection)[0])
-    conditions = asked.conditions(connection)
-    total = connection.execute(select(func.count(Unit.uid)).where(*conditions)).scalar_one()
-    chosen = select(*SUMMARY).where(*conditions).order_by(*in_order)
-    rows = connection.execute(chosen.limit(limit).offset(offset)).all()
-    return Page(
-        tuple(summary_of(row) for row in rows), total, next_offset(offset, len(rows), total)
-    )
+    return _Chosen(asked.conditions(connection), in_order)
 
 
 def examples(connection: Connection, limit: int = 12) -> tuple[UnitSummary, ...]:

@@ -64,6 +64,39 @@ def test_they_are_the_answers(
         assert again.status_code == 304
 
 
+LISTS = (
+    "layer=1&sort=activation&limit=7",
+    "min_images=1&interpretable=true&sort=attribution&limit=500",
+    "layer=2&min_images=999",
+    "concept=water&format=csv",
+    "sort=uid&limit=40&fields=name,top_tokens&format=ndjson",
+)
+
+
+@pytest.mark.parametrize("query", LISTS)
+def test_lists_of_units_are_made_of_their_summaries(
+    client: FlaskClient, prepared: Path, query: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = create_app(prepared).test_client()
+
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise AssertionError("the atlas was asked for more than numbers")
+
+    address = f"/api/v1/units?{query}"
+    expected = [client.get(address)]
+    while "Link" in expected[-1].headers:
+        address = "/api/v1/units" + expected[-1].headers["Link"].partition(">")[0].strip("<")
+        expected.append(client.get(address))
+    monkeypatch.setattr("atlas_db.queries.units", fail)
+    address = f"/api/v1/units?{query}"
+    for wanted in expected:
+        found = ready.get(address)
+        assert (found.status_code, found.data) == (200, wanted.data)
+        assert found.headers.get("Link") == wanted.headers.get("Link")
+        assert found.headers.get("X-Total") == wanted.headers.get("X-Total")
+        address = "/api/v1/units" + found.headers.get("Link", "").partition(">")[0].strip("<")
+
+
 def body(response: answers.Response) -> bytes:
     data: bytes = response.get_data()
     return gzip.decompress(data) if "Content-Encoding" in response.headers else data
