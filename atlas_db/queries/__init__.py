@@ -4,11 +4,15 @@ with open_atlas(path).connect() as connection:
     record = unit(connection, layer=12, unit=9058)
 """
 
-from atlas_db.queries.of_atlas import atlas_info, layers
+from atlas_db.queries.of_atlas import atlas_info, atlas_values, layers
 from atlas_db.queries.of_concepts import concept, concept_records, concepts
 from atlas_db.queries.of_explore import (
     CATEGORY_UNITS_SQL,
     UNIT_LISTS,
+    CategoryRecord,
+    ListedUnit,
+    StandingUnit,
+    UnitList,
     categories,
     concept_uids,
     first_tokens,
@@ -23,7 +27,12 @@ __all__ = [
     "CATEGORY_UNITS_SQL",
     "SQL_OF",
     "UNIT_LISTS",
+    "CategoryRecord",
+    "ListedUnit",
+    "StandingUnit",
+    "UnitList",
     "atlas_info",
+    "atlas_values",
     "categories",
     "concept",
     "concept_records",

@@ -11,10 +11,15 @@ from atlas_db.records import AtlasInfo, LayerRecord
 from atlas_db.schema import AtlasValue, Concept, Image, Layer, SkippedImage, Unit
 
 
+def atlas_values(connection: Connection) -> dict[str, str]:
+    """Give the table `atlas` as it is: provenance by its keys, objects and lists as JSON."""
+    rows = connection.execute(select(AtlasValue.key, AtlasValue.value)).all()
+    return {row[0]: row[1] for row in rows}
+
+
 def atlas_info(connection: Connection) -> AtlasInfo:
     """Tell provenance and counts."""
-    rows = connection.execute(select(AtlasValue.key, AtlasValue.value)).all()
-    values: dict[str, str] = {row[0]: row[1] for row in rows}
+    values = atlas_values(connection)
     parts: dict[str, Any] = {
         key: json.loads(values[key])
         for key in ("captioner", "dataset", "settings", "versions", "model", "is_random")

@@ -49,6 +49,7 @@ class UnitList:
     meaning: str
     figure: str  # what the second column is called
     sql: str
+    needs: str | None = None  # a table that only atlases with experiments have
 
 
 #: The lists of the explore page. A list whose table an atlas does not have is left out.
@@ -75,6 +76,34 @@ FROM units
 WHERE n_images >= 3 AND NOT is_always_on
 ORDER BY mean_attribution DESC, uid
 LIMIT 20;""",
+        ),
+        "specific": UnitList(
+            "Most specific",
+            "Their heatmaps, cut at the 95th percentile, overlap the thing in the picture better "
+            "than those of random units of the same layer: by how much, over three images or more.",
+            "IoU above random",
+            """\
+SELECT uid, iou - random_iou AS above_random, iou, random_iou, iou_bound, object_share,
+  unit_masks.n_images
+FROM unit_masks JOIN units USING (uid)
+WHERE unit_masks.n_images >= 3 AND NOT is_always_on
+ORDER BY above_random DESC, uid
+LIMIT 20;""",
+            "unit_masks",
+        ),
+        "causal": UnitList(
+            "Most causal",
+            "Setting the unit alone to zero lowers the logit of the target word more than doing "
+            "so to a random unit of its layer: by how much, over three images or more.",
+            "logit lost above random",
+            """\
+SELECT uid, logit_drop - random_logit_drop AS above_random, logit_drop, random_logit_drop,
+  unit_effects.n_images
+FROM unit_effects JOIN units USING (uid)
+WHERE unit_effects.n_images >= 3 AND NOT is_always_on
+ORDER BY above_random DESC, uid
+LIMIT 20;""",
+            "unit_effects",
         ),
         "gathered": UnitList(
             "Most of one category",
@@ -216,7 +245,10 @@ def concept_uids(connection: Connection, first: str, last: str) -> dict[str, npt
 
 
 def listed_units(connection: Connection, chosen: UnitList) -> tuple[ListedUnit, ...]:
-    """Run the statement of a list."""
+    """Run the statement of a list; empty where the atlas lacks the experiment that it needs."""
+    tables = "SELECT table_name FROM duckdb_tables()"
+    if chosen.needs and chosen.needs not in connection.exec_driver_sql(tables).scalars().all():
+        return ()
     rows = connection.exec_driver_sql(chosen.sql).all()
     units = summaries(connection, {row[0] for row in rows})
     return tuple(ListedUnit(units[row[0]], float(row[1])) for row in rows)

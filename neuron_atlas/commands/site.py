@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,33 +20,84 @@ from neuron_atlas.progress import ProgressBars
     show_default=True,
     help="Folder for the pages; files that did not change are left alone.",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="Pages for the first N units only.")
+@click.option("--layers", help="Units of these layers only: 5, 5-10 or 0,5-10.")
+@click.option("--limit", type=click.IntRange(min=1), help="The first N units only.")
+@click.option(
+    "--min-images",
+    type=click.IntRange(min=0),
+    default=0,
+    help="No page of its own for a unit on top of fewer images.",
+)
+@click.option(
+    "--group",
+    type=click.IntRange(min=2, max=1024),
+    help="Those units share pages of so many, for hosts that limit the number of files.",
+)
+@click.option(
+    "--images",
+    type=click.Choice(["embed", "link"]),
+    default="embed",
+    show_default=True,
+    help="`link` puts no photograph into the site, only where each comes from.",
+)
+@click.option(
+    "--downloads-mb",
+    type=click.IntRange(min=0),
+    default=100,
+    show_default=True,
+    help="Offer the atlas and its tables for download up to this size each; 0 for none.",
+)
+@click.option(
+    "--compare",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="DB",
+    help="Another atlas, to be set beside this one on a page.",
+)
 @click.option("--site-url", help="Where it will be published, for canonical addresses.")
+@click.option("--force", is_flag=True, help="Make every page anew, also where nothing changed.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
-def site(database: Path, out: Path, limit: int | None, site_url: str | None, quiet: bool) -> None:
+def site(database: Path, out: Path, *, force: bool, quiet: bool, **chosen: Any) -> None:
     """Make a page for every unit, image, concept and layer of an atlas.
 
     Any static host can serve them; so can `neuron-atlas serve --site public`.
 
     \b
-    Example:
+    Examples:
       neuron-atlas site --db atlas.duckdb --out public
+      neuron-atlas site --group 32 --min-images 3     # fewer files
     """
-    make_site(database, out, limit=limit, site_url=site_url, is_quiet=quiet)
+    chosen["layers"] = None if chosen["layers"] is None else parse_layers(chosen["layers"])
+    given = {name: value for name, value in chosen.items() if value is not None}
+    make_site(database, out, is_quiet=quiet, force=force, **given)
+
+
+def parse_layers(text: str) -> tuple[int, ...]:
+    """Read `0,5-10` as layers, rising.
+
+    Raises:
+        click.UsageError: It is not numbers and ranges.
+    """
+    layers: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise click.UsageError(f"--layers takes numbers and ranges such as 0,5-10, got {text}")
+        layers.update(range(int(first), int(last or first) + 1))
+    return tuple(sorted(layers))
 
 
 def make_site(
-    database: Path,
-    out: Path,
-    *,
-    limit: int | None = None,
-    site_url: str | None = None,
-    is_quiet: bool = False,
+    database: Path, out: Path, *, is_quiet: bool = False, force: bool = False, **chosen: Any
 ) -> None:
-    """Build the site, and say what came of it."""
+    """Build the site, and say what came of it; `chosen` are fields of `SiteOptions`."""
     from atlas_site.build import build_site
+    from atlas_site.options import SiteOptions
 
+    options = SiteOptions(**chosen)
     with ProgressBars(is_quiet=is_quiet) as progress:
-        report = build_site(database, out, progress=progress, limit=limit, site_url=site_url)
+        try:
+            report = build_site(database, out, options, progress=progress, force=force)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
     if not is_quiet:
         click.echo(f"{out}: {report}")

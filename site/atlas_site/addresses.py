@@ -9,6 +9,8 @@ from __future__ import annotations
 #: The hand-written pages that filled pages point at.
 FRONT_PAGE = "index.html"
 LAYERS_PAGE = "layers.html"
+EXPLORE_PAGE = "explore.html"
+CATEGORIES_PAGE = "categories.html"
 CONCEPTS_PAGE = "concepts.html"
 IMAGES_PAGE = "images.html"
 METHOD_PAGE = "method.html"
@@ -24,9 +26,24 @@ def unit_address(layer: int, unit: int) -> str:
     return f"u/{layer}/{unit}.html"
 
 
+def group_address(layer: int, group_index: int) -> str:
+    """Name a page that units without one of their own share."""
+    return f"u/{layer}/g{group_index}.html"
+
+
+def grouped_address(layer: int, unit: int, group: int) -> str:
+    """Name a unit's place on the page that it shares with those around it."""
+    return f"{group_address(layer, unit // group)}#U{unit}"
+
+
 def image_address(image_id: int) -> str:
     """Name an image's page."""
     return f"i/{image_id}.html"
+
+
+def attributions_address(image_id: int) -> str:
+    """Name the page of all attributions of an image."""
+    return f"i/{image_id}-all.html"
 
 
 def thumbnail_address(image_id: int) -> str:

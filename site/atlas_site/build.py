@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from mkdocs.commands.build import build
 from mkdocs.config import load_config
 from mkdocs.exceptions import Abort, MkDocsException
 
+import atlas_db
 from atlas_db.errors import AtlasError, SiteError
-from atlas_site.fill import Progress, SiteReport
+from atlas_site.options import SiteOptions
 from atlas_site.plugin import AtlasPlugin
 from atlas_site.preflight import check_atlas
+from atlas_site.request import Progress, SiteReport
+from atlas_site.second_build import as_before, inputs_stamp
 
 #: In a wheel the hand-written pages and mkdocs.yml lie beside the code, laid out as in a checkout.
 _PACKAGED = Path(__file__).parent / "project"
@@ -59,21 +63,19 @@ def _errors_told_once() -> Iterator[None]:
 def build_site(
     database: Path,
     out: Path,
+    options: SiteOptions | None = None,
     *,
     progress: Progress | None = None,
-    layers: Sequence[int] | None = None,
-    limit: int | None = None,
     processes: int | None = None,
-    site_url: str | None = None,
+    force: bool = False,
 ) -> SiteReport:
     """Make the static site of an atlas in `out`, writing only what changed.
 
     Args:
+        options: Which part of the atlas, and how; all of it by default.
         progress: Called with a stage's name, its steps done and how many there are.
-        layers: Layers whose units get pages; all by default.
-        limit: Units that get pages, counted from the first; all by default.
         processes: To fill unit pages in; by default one, or one for each core of a big atlas.
-        site_url: Where the site will be published, for canonical addresses and the sitemap.
+        force: Make every page anew and compare, also where nothing seems to have changed.
 
     Raises:
         AtlasFileError: The atlas is missing, damaged or of another schema version.
@@ -81,16 +83,21 @@ def build_site(
         ValueError: A layer that the atlas does not have, a limit below 0.
     """
     database, out = Path(database).resolve(), Path(out).resolve()
-    check_atlas(database)
+    options = options or SiteOptions()
+    atlas = check_atlas(database)
     os.environ.setdefault("NO_MKDOCS_2_WARNING", "1")
+    stamp = _stamp(atlas, options)
+    if not force:
+        before = as_before(out, stamp)
+        if before is not None:
+            return before
+    site_url = options.site_url or None
     config = load_config(str(config_file()), site_dir=str(out), site_url=site_url)
     plugin = config.plugins["atlas"]
     assert isinstance(plugin, AtlasPlugin)
     plugin.config["database"] = str(database)
-    plugin.config["layers"] = None if layers is None else list(layers)
-    plugin.config["limit"] = limit
     plugin.config["processes"] = processes
-    plugin.progress = progress
+    plugin.options, plugin.stamp, plugin.progress = options, stamp, progress
     try:
         with _errors_told_once():
             config.plugins.on_startup(command="build", dirty=False)
@@ -99,3 +106,14 @@ def build_site(
         config.plugins.on_shutdown()
     assert plugin.report is not None
     return plugin.report
+
+
+def _stamp(atlas: Mapping[str, str], options: SiteOptions) -> str:
+    """Hash all that the site will be made of."""
+    settings = config_file()
+    more = {}
+    if options.compare is not None:
+        more["compared"] = json.dumps(check_atlas(options.compare))
+    sources = [settings, settings.parent / "site" / "content", Path(__file__).parent]
+    sources += [Path(atlas_db.__file__).parent]
+    return inputs_stamp(atlas, options, sources, **more)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
+from html import escape
+from urllib.parse import quote
 
 from atlas_db.queries import SQL_OF
 from atlas_db.records import ConceptRecord, ConceptUnit
-from atlas_site.addresses import CONCEPTS_PAGE, base_of, concept_address
+from atlas_site.addresses import CONCEPTS_PAGE, EXPLORE_PAGE, base_of, concept_address
 from atlas_site.charts import bars_svg
 from atlas_site.context import Site
 from atlas_site.first_exemplars import Tile
@@ -28,7 +30,10 @@ from atlas_site.strips import strip_style
 from atlas_site.text import counted, number, spell, token_html
 
 #: Units shown with pictures; the rest are lines.
-N_PICTURED_UNITS = 12
+N_PICTURED_UNITS = 8
+#: Lines after them; the explore page has the others.
+N_LINED_UNITS = 24
+_N_TILES = 3
 
 TilesOf = Callable[[int], Sequence[Tile]]
 
@@ -93,11 +98,16 @@ def _units(site: Site, base: str, record: ConceptRecord, tiles_of: TilesOf) -> s
     cards = "".join(
         _card(site, base, row, tiles_of(row.unit.uid)) for row in units[:N_PICTURED_UNITS]
     )
-    lines = "".join(_line(site, base, row) for row in units[N_PICTURED_UNITS:])
+    lines = "".join(_line(site, base, row) for row in units[N_PICTURED_UNITS:][:N_LINED_UNITS])
     more = f'<ul class="na-units na-wide">{lines}</ul>' if lines else ""
-    left = record.summary.n_units - len(units)
-    if left > 0:
-        more += f'<p class="na-hint">{counted(left, "unit")} more: ask by SQL, below.</p>'
+    shown = min(len(units), N_PICTURED_UNITS + N_LINED_UNITS)
+    left = record.summary.n_units - shown
+    words = f"{counted(left, 'unit')} more, and all" if left > 0 else "All"
+    address = f"{base}{EXPLORE_PAGE}?word={quote(record.summary.concept)}"
+    more += (
+        f'<p><a href="{escape(address)}">{words} of them by layer, interpretability and image '
+        "frequency</a></p>"
+    )
     return (
         f"<section><h2>Units that promote it</h2>{HEAT_CONTROLS}"
         f'<div class="na-cards">{cards}</div>{more}</section>'
@@ -108,11 +118,12 @@ def _card(site: Site, base: str, row: ConceptUnit, tiles: Sequence[Tile]) -> str
     unit = row.unit
     strip = ""
     if tiles:
+        tiles = tiles[:_N_TILES]
         style = strip_style([heatmap for _, heatmap in tiles], site.grid)
         shown = "".join(
             tile(site, base, image_id, index) for index, (image_id, _) in enumerate(tiles)
         )
-        strip = f'<div class="na-few" style="{style}">{shown}</div>'
+        strip = f'<div class="na-few na-three" style="{style}">{shown}</div>'
     name = link(site.unit_link(base, unit), unit.name, ' class="na-u"')
     return (
         f'<article class="na-card"><header><h3>{name}</h3>'
@@ -125,7 +136,7 @@ def _card(site: Site, base: str, row: ConceptUnit, tiles: Sequence[Tile]) -> str
 def _line(site: Site, base: str, row: ConceptUnit) -> str:
     name = link(site.unit_link(base, row.unit), row.unit.name, ' class="na-u"')
     return (
-        f"<li>{name}<span>{token_chips(row.unit.top_tokens[:6])}</span>"
+        f"<li>{name}<span>{token_chips(row.unit.top_tokens[:4])}</span>"
         f"<b>{number(row.prob, 2)}</b></li>"
     )
 

@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from atlas_db.records import AtlasInfo, UnitSummary
-from atlas_site.addresses import concept_address, image_address, unit_address
+from atlas_site.addresses import concept_address, grouped_address, image_address, unit_address
+
+#: What kind of page a unit has; also bits of `explore/flags.u8`.
+NO_PAGE = 0
+OWN_PAGE = 4
+GROUPED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +27,18 @@ class ConceptLink:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which units get pages: all, some layers, or the first `limit` of those."""
+    """Which units get pages: all, some layers, or the first `limit` of those.
+
+    Units in fewer than `min_images` images' top 100 get none; or, where `group` is not 0, they
+    share pages of `group` units that follow one another (the cut is then one image at least).
+    """
 
     n_layers: int
     units_per_layer: int
     layers: frozenset[int] | None = None
     limit: int | None = None
+    min_images: int = 0
+    group: int = 0
 
     def __post_init__(self) -> None:
         wrong = sorted(layer for layer in self.layers or () if not 0 <= layer < self.n_layers)
@@ -32,8 +46,9 @@ class Scope:
             raise ValueError(
                 f"layers must be in 0..{self.n_layers - 1}, got {', '.join(map(str, wrong))}"
             )
-        if self.limit is not None and self.limit < 0:
-            raise ValueError(f"limit must be >= 0, got {self.limit}")
+        for name in ("limit", "min_images", "group"):
+            if (getattr(self, name) or 0) < 0:
+                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
 
     def chosen_layers(self) -> list[int]:
         """List the layers whose pages are built, rising."""
@@ -50,18 +65,21 @@ class Scope:
             left -= size
 
     def n_units(self) -> int:
-        """Count the units that get pages."""
+        """Count the units that are gone through."""
         return sum(stop - first for first, stop in self.ranges())
 
-    def merged(self) -> tuple[tuple[int, int], ...]:
-        """Give the ranges of uids with those that touch joined: one for a whole atlas."""
-        joined: list[tuple[int, int]] = []
+    def page_kinds(self, n_images: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+        """Say for every unit, by uid, which kind of page it has.
+
+        Args:
+            n_images: In how many images' top 100 each unit is, shape (n_units,).
+        """
+        kinds = np.zeros(len(n_images), np.uint8)
+        cut = max(self.min_images, 1) if self.group else self.min_images
         for first, stop in self.ranges():
-            if joined and joined[-1][1] == first:
-                joined[-1] = (joined[-1][0], stop)
-            else:
-                joined.append((first, stop))
-        return tuple(joined)
+            below = GROUPED if self.group else NO_PAGE
+            kinds[first:stop] = np.where(n_images[first:stop] >= cut, OWN_PAGE, below)
+        return kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +87,8 @@ class Site:
     """The atlas as pages see it."""
 
     info: AtlasInfo
-    built: tuple[tuple[int, int], ...]  # ranges of uids that get pages
+    kinds: npt.NDArray[np.uint8]  # of each unit's page, by uid
+    group: int  # units on a shared page
     layers: frozenset[int]  # that get pages
     concepts: Mapping[str, ConceptLink]
     pictures: Collection[int]  # images whose thumbnail lies in the site
@@ -78,21 +97,20 @@ class Site:
     def grid(self) -> tuple[int, int]:
         return self.info.grid_rows, self.info.grid_columns
 
-    def has_unit(self, uid: int) -> bool:
-        """Tell whether a unit has a page in this build."""
-        return any(first <= uid < stop for first, stop in self.built)
-
     def unit_link(self, base: str, unit: UnitSummary) -> str | None:
         """Lead to a unit's page, or None where it has none."""
-        if not self.has_unit(unit.uid):
-            return None
-        return base + unit_address(unit.layer, unit.unit)
+        address = self.uid_link(unit.uid)
+        return None if address is None else base + address
 
     def uid_link(self, uid: int) -> str | None:
         """Address a unit's page from the root, or None where it has none."""
-        if not self.has_unit(uid):
+        kind = self.kinds[uid]
+        if kind == NO_PAGE:
             return None
-        return unit_address(*divmod(uid, self.info.units_per_layer))
+        layer, unit = divmod(uid, self.info.units_per_layer)
+        if kind == GROUPED:
+            return grouped_address(layer, unit, self.group)
+        return unit_address(layer, unit)
 
     def image_link(self, base: str, image_id: int) -> str:
         """Lead to an image's page."""

@@ -13,15 +13,14 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from atlas_db import queries
 from atlas_db.connection import Connection, open_atlas
-from atlas_site.context import Site
+from atlas_db.records import UnitRecord
+from atlas_site.context import GROUPED, OWN_PAGE, Site
 from atlas_site.first_exemplars import FirstExemplars
+from atlas_site.group_page import group_page
 from atlas_site.publish import Writer
-from atlas_site.shell import Shell
+from atlas_site.shell import FilledPage, Shell
 from atlas_site.unit_page import unit_page
 
 #: Units that one task fills, and from how many on more than one process is worth its start.
@@ -44,11 +43,10 @@ class UnitWork:
 
 @dataclass(frozen=True, slots=True)
 class FilledUnits:
-    """What is left of a range that was filled: who wrote it, and n_images of each unit."""
+    """What is left of a range that was filled: how long it was and who wrote it."""
 
-    first: int
+    n_units: int
     writer: Writer
-    n_images: npt.NDArray[np.int64]
 
 
 def fill_units(
@@ -65,10 +63,12 @@ def fill_units(
         processes: None chooses: one for a small atlas, one for each core otherwise.
         tell: Called with how many units more are done.
     """
+    # Units that share a page fall to one task: ranges begin where layers do.
+    step = TASK_UNITS // max(work.site.group, 1) * max(work.site.group, 1) or work.site.group
     tasks = [
-        (start, min(start + TASK_UNITS, stop))
+        (start, min(start + step, stop))
         for first, stop in ranges
-        for start in range(first, stop, TASK_UNITS)
+        for start in range(first, stop, step)
     ]
     n_units = sum(stop - first for first, stop in ranges)
     if processes is None:
@@ -81,7 +81,7 @@ def fill_units(
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, _start_worker, (work,)) as pool:
         for filled in pool.map(_fill_in_worker, tasks):
-            tell(len(filled.n_images))
+            tell(filled.n_units)
             yield filled
 
 
@@ -112,15 +112,34 @@ def _fill(
 ) -> FilledUnits:
     first, stop = task
     writer = Writer(work.out)
-    n_images = np.zeros(stop - first, np.int64)
-    for record in queries.unit_records(connection, first, stop):
-        page = unit_page(work.site, record)
+    for page in _pages(connection, work.site, task, exemplars, tell):
         writer.write(page.address, work.shell.render(page))
-        uid = record.summary.uid
-        exemplars.keep(uid, record.exemplars)
-        n_images[uid - first] = record.summary.n_images
+    return FilledUnits(stop - first, writer)
+
+
+def _pages(
+    connection: Connection,
+    site: Site,
+    task: Range,
+    exemplars: FirstExemplars,
+    tell: Callable[[int], None],
+) -> Iterator[FilledPage]:
+    """Make the pages of a range of units, those of their own and those that units share."""
+    shared: list[UnitRecord] = []
+    for record in queries.unit_records(connection, *task):
+        unit = record.summary
+        exemplars.keep(unit.uid, record.exemplars)
+        if shared and unit.unit // site.group != shared[0].summary.unit // site.group:
+            yield group_page(site, shared)
+            shared = []
+        kind = site.kinds[unit.uid]
+        if kind == OWN_PAGE:
+            yield unit_page(site, record)
+        elif kind == GROUPED:
+            shared.append(record)
         tell(1)
-    return FilledUnits(first, writer, n_images)
+    if shared:
+        yield group_page(site, shared)
 
 
 class _Worker:

@@ -89,12 +89,16 @@ def find_files(
     *,
     layers: Sequence[int],
     notable: Sequence[int],
+    group: int = 0,
+    is_partial: bool = False,
 ) -> list[FindFile]:
     """Make all files of the search.
 
     Args:
         layers: Those whose units have pages.
         notable: Uids among which "random" chooses.
+        group: Units on a shared page, 0 without such pages.
+        is_partial: Some units have no page of their own; `explore/flags.u8` says which.
     """
     entries = sorted((concept_entry(concept) for concept in concepts), key=lambda entry: entry[0])
     pictures = sorted((image_entry(image) for image in images), key=lambda entry: entry[0])
@@ -107,6 +111,8 @@ def find_files(
         "concepts": firsts,
         "images": image_firsts,
         "heads": _heads(entries),
+        "group": group,
+        "is_partial": is_partial,
         "notable": list(notable),
     }
     return [FindFile("find/index.json", _json(index)), *files, *image_files]

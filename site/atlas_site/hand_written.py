@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from atlas_db import queries
 from atlas_db.connection import Connection
 from atlas_db.records import AtlasInfo, ConceptSummary, ImageSummary, LayerRecord
-from atlas_site import front_page, list_pages, provenance
+from atlas_site import explore_page, front_page, list_pages, provenance
 from atlas_site.context import Site
 from atlas_site.shell import HEAD, add_policy
 
@@ -55,6 +55,9 @@ def make_parts(connection: Connection, site: Site, everything: Everything) -> di
         "examples": front_page.examples(site, shown[1:]),
         "often": front_page.often(concepts[:_N_OFTEN]),
         "findings": front_page.findings(site, layers, n_always_on),
+        "explore": explore_page.explore_tool(site),
+        "lists": explore_page.lists(connection, site),
+        "categories": explore_page.category_tables(site, queries.categories(connection)),
         "queries": front_page.ready_queries(),
         "provenance": provenance.provenance_table(site.info),
         "layers": list_pages.layer_table(site, layers),

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from atlas_db.queries import SQL_OF
 from atlas_db.records import AttributionRecord, ImageRecord, TargetRecord
 from atlas_site.addresses import IMAGES_PAGE, base_of, image_address
 from atlas_site.context import Site
+from atlas_site.image_tables import attributed_unit_link, first_attributions
 from atlas_site.pieces import (
     HEAT_CONTROLS,
     code_block,
     hint,
     link,
     picture,
-    table,
     token_chips,
     trail,
     turns,
 )
 from atlas_site.shell import FilledPage
 from atlas_site.strips import mean_heatmap, strip_style
-from atlas_site.text import count, number, percent, prose, web_address
+from atlas_site.text import number, percent, prose, web_address
 
 #: Units shown in a target's figure, as the paper's figure shows them, and tokens of each.
 _N_FIGURE_UNITS = 5
@@ -41,7 +39,7 @@ def image_page(site: Site, record: ImageRecord) -> FilledPage:
         trail(base, [(IMAGES_PAGE, "Images")], turns(base, previous, following, noun="image"))
         + f'<h1>Image {image.image_id}</h1><div class="na-image">'
         + f"<div>{_targets(site, base, record)}</div>{_said(site, base, record)}</div>"
-        + _tables(site, base, record)
+        + first_attributions(site, base, record)
         + _yourself(record)
     )
     return FilledPage(
@@ -111,17 +109,12 @@ def _figure_unit(
     small = picture(site, base, record.summary.image_id)
     if unit.heatmap is not None and unit.heatmap.size:
         small = f'<span class="na-map" style="--k:{index}">{small}</span>'
-    name = link(_unit_address(site, base, unit), unit.name, ' class="na-u"')
+    name = link(attributed_unit_link(site, base, unit), unit.name, ' class="na-u"')
     return (
         f'<li data-tile="{index}">{small}<div>{name}'
         f"<span>{token_chips(unit.top_tokens[:_N_FIGURE_TOKENS])}</span>"
         f"<small>attribution {number(unit.attribution)}</small></div></li>"
     )
-
-
-def _unit_address(site: Site, base: str, unit: AttributionRecord) -> str | None:
-    address = site.uid_link(unit.uid)
-    return None if address is None else base + address
 
 
 def _said(site: Site, base: str, record: ImageRecord) -> str:
@@ -161,42 +154,6 @@ def _source(record: ImageRecord) -> str:
         f"<div><dt>Size</dt><dd>{record.width_px} × {record.height_px} px</dd></div>"
         f"<div><dt>Licence</dt><dd>{licence}</dd></div>"
         f"<div><dt>Source</dt><dd>{' · '.join(sources) or 'not stated'}</dd></div></dl>"
-    )
-
-
-def _tables(site: Site, base: str, record: ImageRecord) -> str:
-    return "".join(
-        f"<h2>What adds to “{prose(target.word)}”</h2>"
-        + _attributions(site, base, _of(record.units, target), "units, each at its best patch")
-        + _attributions(site, base, _of(record.pairs, target), "pairs of a unit and a patch")
-        for target in record.targets
-    )
-
-
-def _of(rows: Sequence[AttributionRecord], target: TargetRecord) -> list[AttributionRecord]:
-    return [row for row in rows if row.target == target.target]
-
-
-def _attributions(site: Site, base: str, rows: Sequence[AttributionRecord], what: str) -> str:
-    columns = site.info.grid_columns
-    head = (
-        "<thead><tr><th>unit</th><th>promotes</th>"
-        '<th title="z times gradient, in logits of the target word">attribution</th>'
-        '<th title="Pre-activation">z</th><th title="Activation">a</th>'
-        '<th title="Of the target\'s logit with respect to z">gradient</th>'
-        '<th title="Row and column of the patch, from 0 at the top left">patch</th></tr></thead>'
-    )
-    cells = (
-        f"<tr><td>{link(_unit_address(site, base, row), row.name, ' class=na-u')}</td>"
-        f"<td>{token_chips(row.top_tokens[:_N_FIGURE_TOKENS])}</td>"
-        f"<td>{number(row.attribution)}</td><td>{number(row.z)}</td><td>{number(row.a)}</td>"
-        f"<td>{number(row.gradient)}</td>"
-        f"<td>{row.patch // columns}, {row.patch % columns}</td></tr>"
-        for row in rows
-    )
-    return (
-        f'<details class="na-more"><summary>The top {count(len(rows))} {what}</summary>'
-        f"{table(head, cells, what)}</details>"
     )
 
 

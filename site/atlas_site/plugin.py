@@ -18,8 +18,10 @@ from mkdocs.exceptions import PluginError
 from mkdocs.plugins import BasePlugin, event_priority
 
 from atlas_db.errors import AtlasError
-from atlas_site.fill import FillRequest, Progress, SiteReport, fill_site
+from atlas_site.fill import fill_site
+from atlas_site.options import DOWNLOADS_MB, SiteOptions
 from atlas_site.preflight import check_atlas
+from atlas_site.request import FillRequest, Progress, SiteReport
 
 _THEME = Path(__file__).parent / "theme"
 
@@ -30,6 +32,11 @@ class AtlasPluginConfig(Config):
     database = config_options.Type(str, default="atlas.duckdb")
     layers = config_options.Optional(config_options.ListOfItems(config_options.Type(int)))
     limit = config_options.Optional(config_options.Type(int))
+    min_images = config_options.Type(int, default=0)
+    group = config_options.Type(int, default=0)
+    images = config_options.Type(str, default="embed")
+    downloads_mb = config_options.Type(int, default=DOWNLOADS_MB)
+    compare = config_options.Optional(config_options.Type(str))
     processes = config_options.Optional(config_options.Type(int))
 
 
@@ -38,6 +45,8 @@ class AtlasPlugin(BasePlugin[AtlasPluginConfig]):
 
     def __init__(self) -> None:
         self.progress: Progress | None = None
+        self.options: SiteOptions | None = None
+        self.stamp = ""
         self.report: SiteReport | None = None
         self._serving = False
         self._out: Path | None = None
@@ -65,16 +74,15 @@ class AtlasPlugin(BasePlugin[AtlasPluginConfig]):
         """Fill the site and publish it into the real output folder."""
         assert self._out is not None
         assert self._scratch is not None
-        request = FillRequest(
-            database=self._database(config),
-            layers=self.config.layers,
-            limit=self.config.limit,
-            processes=self.config.processes,
-            site_url=config.site_url or "",
-            with_policy=not self._serving,
-            progress=self.progress,
-        )
         try:
+            request = FillRequest(
+                database=self._database(config),
+                options=self._options(config),
+                processes=self.config.processes,
+                with_policy=not self._serving,
+                stamp=self.stamp,
+                progress=self.progress,
+            )
             self.report = fill_site(self._scratch, self._out, request)
         except (AtlasError, ValueError) as error:
             raise PluginError(str(error)) from error
@@ -90,6 +98,24 @@ class AtlasPlugin(BasePlugin[AtlasPluginConfig]):
         assert self._scratch is not None
         shutil.rmtree(self._scratch, ignore_errors=True)
         config.site_dir = str(self._out)
+
+    def _options(self, config: MkDocsConfig) -> SiteOptions:
+        """Read the options of mkdocs.yml, unless `build_site` has given its own."""
+        if self.options is not None:
+            return self.options
+        read = self.config
+        return SiteOptions(
+            layers=None if read.layers is None else tuple(read.layers),
+            limit=read.limit,
+            min_images=read.min_images,
+            group=read.group,
+            images=read.images,
+            downloads_mb=read.downloads_mb,
+            site_url=config.site_url or "",
+            compare=None
+            if read.compare is None
+            else Path(config.config_file_path).parent / read.compare,
+        )
 
     def _database(self, config: MkDocsConfig) -> Path:
         """Find the atlas: a relative path starts at mkdocs.yml."""

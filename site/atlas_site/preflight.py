@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from atlas_db import queries
 from atlas_db.connection import open_atlas
 from atlas_db.errors import AtlasFileError
 
 
-def check_atlas(database: Path) -> None:
+def check_atlas(database: Path) -> dict[str, str]:
     """Open the atlas once, so that a build fails before anything is rendered.
+
+    Returns:
+        What it says of itself: the keys and values of its table `atlas`.
 
     Raises:
         AtlasFileError: It is missing, damaged or of another schema version.
@@ -19,4 +23,9 @@ def check_atlas(database: Path) -> None:
             f"There is no atlas at {database}. Make one with `neuron-atlas build --captioner DIR "
             "--coco DIR --db atlas.duckdb`, or name another: NEURON_ATLAS_DB=FILE mkdocs build."
         )
-    open_atlas(database).dispose()
+    engine = open_atlas(database)
+    try:
+        with engine.connect() as connection:
+            return queries.atlas_values(connection)
+    finally:
+        engine.dispose()

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from atlas_db.errors import SiteError
 
 MARKER = ".neuron-atlas-site.json"
+
+
+def write_marker(out: Path, content: Mapping[str, Any]) -> None:
+    """Say that a folder is a site of ours, and in which state."""
+    partial = out / f"{MARKER}.partial"
+    partial.write_text(json.dumps({"made_by": "neuron-atlas", **content}) + "\n", encoding="utf-8")
+    partial.replace(out / MARKER)
 
 
 @dataclass
@@ -77,14 +86,10 @@ class Publisher(Writer):
                     "Choose an empty or new folder for the site, or empty this one."
                 )
         self.out.mkdir(parents=True, exist_ok=True)
-        self._mark(complete=False)
+        write_marker(self.out, {"complete": False})
 
-    def _mark(self, *, complete: bool) -> None:
-        content = {"made_by": "neuron-atlas", "complete": complete}
-        (self.out / MARKER).write_text(json.dumps(content) + "\n", encoding="utf-8")
-
-    def finish(self) -> None:
-        """Remove what this build did not make and mark the site as whole.
+    def remove_stale(self) -> None:
+        """Remove what this build did not make.
 
         Hidden files and folders are left alone: they are the host's (`.htaccess`, `.git`).
         """
@@ -100,7 +105,6 @@ class Publisher(Writer):
             self.n_removed += len(stale)
             if len(stale) == len(names) and not folders and path != self.out:
                 path.rmdir()
-        self._mark(complete=True)
 
 
 def _holds(path: str, content: bytes) -> bool:

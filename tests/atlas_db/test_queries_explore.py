@@ -7,10 +7,12 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from atlas_db import queries
 from atlas_db.connection import open_atlas
+from atlas_db.experiment_format import EXPERIMENT_SCHEMAS
 
 
 def test_columns_hold_every_units_figures(connection) -> None:
@@ -36,7 +38,10 @@ def test_the_units_of_concepts(connection) -> None:
         assert uids.tolist() == [unit.uid for unit in listed.rows]
 
 
-@pytest.mark.parametrize("key", list(queries.UNIT_LISTS))
+_PLAIN = [key for key, one in queries.UNIT_LISTS.items() if one.needs is None]
+
+
+@pytest.mark.parametrize("key", _PLAIN)
 def test_a_list_is_what_its_statement_says(connection, key: str) -> None:
     chosen = queries.UNIT_LISTS[key]
     listed = queries.listed_units(connection, chosen)
@@ -47,6 +52,34 @@ def test_a_list_is_what_its_statement_says(connection, key: str) -> None:
     columns, rows = queries.select(connection, chosen.sql, limit=100)
     assert columns[0] == "uid"
     assert [row[0] for row in rows] == [row.unit.uid for row in listed]
+
+
+@pytest.mark.parametrize(
+    ("key", "above"), [("specific", "iou"), ("causal", "logit_drop")], ids=["specific", "causal"]
+)
+def test_a_list_of_an_experiment(
+    tmp_path: Path, synthetic_atlas: Path, key: str, above: str
+) -> None:
+    """Three units with known figures in the tables of `experiment_format`, one seen too rarely."""
+    chosen = queries.UNIT_LISTS[key]
+    assert chosen.needs
+    schema = EXPERIMENT_SCHEMAS[chosen.needs]
+    figures = {3: (0.5, 0.1), 4: (0.9, 0.8), 5: (0.9, 0.1)}
+    rows = [dict.fromkeys(schema.names, 0.0) | {"uid": uid} for uid in figures]
+    for row, (own, random) in zip(rows, figures.values(), strict=True):
+        row |= {above: own, f"random_{above}": random, "n_images": 2 if row["uid"] == 5 else 3}
+    planted_rows = pa.Table.from_pylist(rows, schema)
+    database = tmp_path / "planted.duckdb"
+    database.write_bytes(synthetic_atlas.read_bytes())
+    with duckdb.connect(str(database)) as planted:
+        planted.execute(f"CREATE OR REPLACE TABLE {chosen.needs} AS FROM planted_rows")
+    assert planted_rows.num_rows == 3
+    engine = open_atlas(database)
+    with engine.connect() as connection:
+        listed = queries.listed_units(connection, chosen)
+    engine.dispose()
+    assert [row.unit.uid for row in listed] == [3, 4]
+    assert listed[0].figure == pytest.approx(0.4)
 
 
 def test_a_unit_stands_for_a_category_beyond_chance(tmp_path: Path, synthetic_atlas: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 
 import pytest
 from atlas_site.build import build_site
-from atlas_site.fill import SiteReport
+from atlas_site.request import SiteReport
+from site_browser import DESK, watch
 
 from atlas_db import queries
 from atlas_db.connection import open_atlas
@@ -53,18 +55,42 @@ class _QuietHandler(SimpleHTTPRequestHandler):
         """Keep the tests' output clean."""
 
 
-@pytest.fixture(scope="session")
-def site_url(built_site: BuiltSite) -> Iterator[str]:
-    """The site as `python -m http.server` serves it, two folders down."""
-    root = built_site.folder.parents[1]
-    handler = functools.partial(_QuietHandler, directory=str(root))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+class _HostHandler(_QuietHandler):
+    """Answers what is missing with the site's 404.html, as static hosts do."""
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        page = (Path(self.directory) / "404.html").read_bytes()
+        self.send_response(code)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+
+@contextmanager
+def _served(folder: Path, handler: type[SimpleHTTPRequestHandler]) -> Iterator[str]:
+    bound = functools.partial(handler, directory=str(folder))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), bound)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/some/folder"
+    yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture(scope="session")
+def site_url(built_site: BuiltSite) -> Iterator[str]:
+    """The site as `python -m http.server` serves it, two folders down."""
+    with _served(built_site.folder.parents[1], _QuietHandler) as base:
+        yield f"{base}/some/folder"
+
+
+@pytest.fixture
+def serve_folder() -> Iterator[Callable[[Path], str]]:
+    """Serve a site's folder at a host's root, its 404.html for what is missing."""
+    with ExitStack() as served:
+        yield lambda folder: served.enter_context(_served(folder, _HostHandler))
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +106,25 @@ def browser() -> Iterator[Any]:
         )
         yield chromium
         chromium.close()
+
+
+@pytest.fixture
+def open_page(browser: Any, site_url: str) -> Iterator[Any]:
+    """Open a page of the site in a fresh profile; fail at the end on anything amiss."""
+    contexts, amiss = [], []
+
+    def open_page(address: str, *, viewport: dict[str, int] = DESK, **options: Any) -> Any:
+        context = browser.new_context(viewport=viewport, **options)
+        contexts.append(context)
+        page = context.new_page()
+        watch(page, site_url, amiss)
+        page.goto(f"{site_url}/{address}")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not amiss
 
 
 @pytest.fixture(scope="session")

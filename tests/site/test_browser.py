@@ -8,60 +8,24 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from site_browser import PHONE, WALL
 
 from atlas_db import queries
 from atlas_db.connection import open_atlas
 from atlas_db.heatmaps import mask
 from atlas_db.records import UnitRecord
 
-PHONE = {"width": 360, "height": 740}
-DESK = {"width": 1440, "height": 900}
-WALL = {"width": 1600, "height": 1000}
-
 #: Greatest mean difference of colours, 0..255, of two drawings that are alike.
 ALIKE = 4.0
 
 OpenPage = Callable[..., Any]
-
-
-@pytest.fixture
-def open_page(browser: Any, site_url: str) -> Iterator[OpenPage]:
-    """Open a page of the site in a fresh profile; fail at the end on anything amiss."""
-    contexts, amiss = [], []
-
-    def open_page(address: str, *, viewport: dict[str, int] = DESK, **options: Any) -> Any:
-        context = browser.new_context(viewport=viewport, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: amiss.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: amiss.append(f"error: {error}"))
-        page.on("requestfailed", lambda request: _check_failure(request, amiss))
-        page.on("request", lambda request: _check_host(request.url, site_url, amiss))
-        page.goto(f"{site_url}/{address}")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not amiss
-
-
-def _check_failure(request: Any, amiss: list[str]) -> None:
-    # Leaving a page ends what was still on its way.
-    if request.failure != "net::ERR_ABORTED":
-        amiss.append(f"failed: {request.url} {request.failure}")
-
-
-def _check_host(address: str, site_url: str, amiss: list[str]) -> None:
-    if not address.startswith((site_url, "data:")):
-        amiss.append(f"foreign request: {address}")
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +109,8 @@ def test_units_and_layers_are_reached_by_name(
 
 
 def test_an_image_is_reached_by_its_number(open_page: OpenPage, built_site: Any) -> None:
-    number = sorted((built_site.folder / "i").iterdir())[0].stem
+    pages = (built_site.folder / "i").iterdir()
+    number = next(path.stem for path in sorted(pages) if path.stem.isdecimal())
     page = open_page("u/0/0.html")
     page.keyboard.press("/")
     page.keyboard.type(number)
@@ -320,11 +285,14 @@ _KINDS = [
     "layers.html",
     "concepts.html",
     "images.html",
+    "explore.html",
+    "categories.html",
     "method.html",
     "sql.html",
     "about.html",
     "u/1/4.html",
     "i/139.html",
+    "i/139-all.html",
     "c/water.html",
     "l/1.html",
 ]

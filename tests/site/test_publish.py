@@ -13,7 +13,7 @@ def _publish(out: Path, files: dict[str, bytes]) -> Publisher:
     publisher = Publisher(out)
     for address, content in files.items():
         publisher.write(address, content)
-    publisher.finish()
+    publisher.remove_stale()
     return publisher
 
 
@@ -61,6 +61,8 @@ def test_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_an_unfinished_site_says_so(tmp_path: Path) -> None:
     publisher = Publisher(tmp_path)
-    assert json.loads((tmp_path / MARKER).read_text())["complete"] is False
-    publisher.finish()
-    assert json.loads((tmp_path / MARKER).read_text())["complete"] is True
+    publisher.remove_stale()
+    assert json.loads((tmp_path / MARKER).read_text()) == {
+        "made_by": "neuron-atlas",
+        "complete": False,
+    }

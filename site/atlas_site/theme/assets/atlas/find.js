@@ -48,17 +48,30 @@ export class Finder {
     this.files = new Map();
   }
 
-  /** Fetch a file of the index once; what failed is asked for again. */
-  fetch(name) {
-    if (!this.files.has(name)) {
-      const answer = fetch(new URL(`find/${name}.json`, this.root)).then((response) => {
-        if (!response.ok) throw new Error(`find/${name}.json: ${response.status}`);
-        return response.json();
+  /** Fetch a file once and read it with `how`; what failed is asked for again. */
+  once(address, how) {
+    if (!this.files.has(address)) {
+      const answer = fetch(new URL(address, this.root)).then((response) => {
+        if (!response.ok) throw new Error(`${address}: ${response.status}`);
+        return response[how]();
       });
-      answer.catch(() => this.files.delete(name));
-      this.files.set(name, answer);
+      answer.catch(() => this.files.delete(address));
+      this.files.set(address, answer);
     }
-    return this.files.get(name);
+    return this.files.get(address);
+  }
+
+  json(address) {
+    return this.once(address, "json");
+  }
+
+  bytes(address) {
+    return this.once(address, "arrayBuffer");
+  }
+
+  /** Fetch a file of the search index. */
+  fetch(name) {
+    return this.json(`find/${name}.json`);
   }
 
   index() {
@@ -67,6 +80,26 @@ export class Finder {
 
   href(address) {
     return new URL(address, this.root).href;
+  }
+
+  /** Lead to a unit's page, its own or one that it shares; null where it has none. */
+  async unitHref(layer, unit) {
+    const { units_per_layer, group, is_partial } = await this.index();
+    const own = this.href(`u/${layer}/${unit}.html`);
+    if (!is_partial) return own;
+    const kind = new Uint8Array(await this.bytes("explore/flags.u8"))[layer * units_per_layer + unit];
+    if (kind & 4) return own;
+    return kind & 8 ? this.href(`u/${layer}/g${Math.floor(unit / group)}.html#U${unit}`) : null;
+  }
+
+  /** List the uids that promote a folded word, rising; null for a word that none promotes. */
+  async unitsOf(word) {
+    const [shard, last] = await this.range("concepts", word);
+    if (last < 0) return null;
+    const all = await this.fetch(`units${shard}`);
+    if (!Object.hasOwn(all, word)) return null;
+    let uid = 0;
+    return Int32Array.from(all[word], (step) => (uid += step));
   }
 
   /** Say which shards of `kind` can hold words that begin with `prefix`: [first, last]. */
@@ -140,7 +173,8 @@ export class Finder {
       return { rows: [], words: `A layer of this atlas has units 0 to ${units_per_layer - 1}.` };
     }
     const unit = Number(number);
-    const href = this.href(`u/${layer}/${unit}.html`);
+    const href = await this.unitHref(layer, unit);
+    if (!href) return { rows: [], words: `L${layer}.U${unit} has no page in this part of the atlas.` };
     return { rows: [{ kind: "unit", text: `L${layer}.U${unit}`, note: "unit", href }], words: "" };
   }
 
@@ -148,7 +182,8 @@ export class Finder {
     const found = await this.entries("concepts", word);
     if (found.length) {
       const best = (a, b) => (b[0] === word) - (a[0] === word) || b[1] - a[1] || compare(a[0], b[0]);
-      return { rows: found.sort(best).slice(0, limit).map((entry) => this.concept(entry)), words: "" };
+      const rows = found.sort(best).slice(0, limit).map((entry) => this.concept(entry));
+      return { rows: [...rows, this.narrow(rows.length ? found[0][0] : word)], words: "" };
     }
     const family = await this.family(word);
     if (family.length) {
@@ -158,6 +193,12 @@ export class Finder {
     const near = await this.near(word);
     const words = `No unit promotes “${visible(word)}”.${near.length ? " Did you mean:" : ""}`;
     return { rows: near.slice(0, limit).map((entry) => this.concept(entry)), words };
+  }
+
+  /** Lead to the units of a word on the explore page, where they can be narrowed. */
+  narrow(word) {
+    const href = this.href(`explore.html?word=${encodeURIComponent(word)}`);
+    return { kind: "narrow", text: `Units of “${visible(word)}” by layer and figures`, note: "narrow", href };
   }
 
   /** Find words whose stem the typed word begins with, the longest stem first. */
@@ -189,6 +230,6 @@ export class Finder {
     const { notable, units_per_layer } = await this.index();
     if (!notable.length) return null;
     const uid = notable[Math.floor(Math.random() * notable.length)];
-    return this.href(`u/${Math.floor(uid / units_per_layer)}/${uid % units_per_layer}.html`);
+    return this.unitHref(Math.floor(uid / units_per_layer), uid % units_per_layer);
   }
 }

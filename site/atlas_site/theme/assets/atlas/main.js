@@ -12,6 +12,14 @@ for (const input of document.querySelectorAll("[data-atlas-search]")) {
   attachSearch(input, document.getElementById(input.dataset.atlasSearch), finder);
 }
 startHeatmaps();
+const explore = document.querySelector("[data-explore]");
+if (explore) import("./explore.js").then(({ startExplore }) => startExplore(explore, finder));
+
+// A missing page: a unit that shares a page is led there.
+if (document.querySelector("[data-missing]")) {
+  const unit = /^u\/(\d+)\/(\d+)\.html$/.exec(location.href.split(/[?#]/)[0].slice(root.href.length));
+  if (unit) finder.unitHref(Number(unit[1]), Number(unit[2])).then((href) => href && location.replace(href));
+}
 
 async function openRandomUnit() {
   const address = await finder.randomUnit();
@@ -72,7 +80,9 @@ for (const plane of document.querySelectorAll("[data-plane]")) {
     if (found >= units) return;
     unit = found;
     said.textContent = `L${layer}.U${unit}`;
-    plane.href = new URL(`u/${layer}/${unit}.html`, root);
+    finder.unitHref(Number(layer), found).then((href) => {
+      if (href && unit === found) plane.href = href;
+    });
   };
   plane.addEventListener("pointermove", (event) => {
     const box = plane.getBoundingClientRect();
