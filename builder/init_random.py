@@ -23,13 +23,19 @@ from timm.models import save_for_hf
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
+    Gemma3TextConfig,
+    GemmaConfig,
     GPT2Config,
     GPTJConfig,
     GPTNeoXConfig,
     LlamaConfig,
+    MistralConfig,
     OPTConfig,
+    PhiConfig,
     PreTrainedConfig,
     PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen3Config,
 )
 
 from atlas_db.errors import CaptionerError
@@ -116,16 +122,24 @@ def _opt(size: Size, n_rows: int) -> PreTrainedConfig:
     )
 
 
-def _llama(size: Size, n_rows: int) -> PreTrainedConfig:
-    return LlamaConfig(
-        vocab_size=n_rows,
-        max_position_embeddings=N_POSITIONS,
-        hidden_size=size.d_model,
-        num_hidden_layers=size.n_layers,
-        num_attention_heads=size.n_heads,
-        num_key_value_heads=size.n_heads // 2,
-        intermediate_size=size.d_mlp,
-    )
+def _like_llama(
+    kind: type[PreTrainedConfig], **more: Any
+) -> Callable[[Size, int], PreTrainedConfig]:
+    """Give what makes a configuration of a kind that has Llama's keys."""
+
+    def make(size: Size, n_rows: int) -> PreTrainedConfig:
+        return kind(
+            vocab_size=n_rows,
+            max_position_embeddings=N_POSITIONS,
+            hidden_size=size.d_model,
+            num_hidden_layers=size.n_layers,
+            num_attention_heads=size.n_heads,
+            num_key_value_heads=size.n_heads // 2,
+            intermediate_size=size.d_mlp,
+            **more,
+        )
+
+    return make
 
 
 #: For each family: its configuration, and whether its models were trained with a BOS in front.
@@ -134,7 +148,13 @@ FAMILIES: Mapping[str, tuple[Callable[[Size, int], PreTrainedConfig], bool]] = {
     "gpt2": (_gpt2, False),
     "neox": (_neox, False),
     "opt": (_opt, True),
-    "llama": (_llama, True),
+    "llama": (_like_llama(LlamaConfig), True),
+    "mistral": (_like_llama(MistralConfig, sliding_window=None), True),
+    "qwen2": (_like_llama(Qwen2Config), False),
+    "qwen3": (_like_llama(Qwen3Config, head_dim=16), False),
+    "gemma": (_like_llama(GemmaConfig, head_dim=16), True),
+    "gemma3": (_like_llama(Gemma3TextConfig, head_dim=16, query_pre_attn_scalar=16), True),
+    "phi": (_like_llama(PhiConfig), False),
 }
 
 

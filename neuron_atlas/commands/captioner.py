@@ -7,6 +7,12 @@ from pathlib import Path
 
 import click
 
+#: Of `builder.init_random.FAMILIES`, which is not imported before a command runs.
+FAMILIES = (
+    *("gptj", "gpt2", "neox", "opt", "llama", "mistral"),
+    *("qwen2", "qwen3", "gemma", "gemma3", "phi"),
+)
+
 
 @click.group()
 def captioner() -> None:
@@ -17,7 +23,7 @@ def captioner() -> None:
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
     "--family",
-    type=click.Choice(["gptj", "gpt2", "neox", "opt", "llama"]),
+    type=click.Choice(FAMILIES),
     default="gptj",
     show_default=True,
     help="Architecture of the language model.",

@@ -80,15 +80,16 @@ def test_the_sequence_is_bos_patches_prompt(family: str, folders: dict[str, Path
     assert patches.shape == (2, N_PATCH, TINY.d_model)
     inputs = captioner.sequence(patches)
 
-    has_bos = family in ("opt", "llama")
+    has_bos = family in ("opt", "llama", "mistral", "gemma", "gemma3")
     assert captioner.config.bos == has_bos
     assert captioner.patch_positions == slice(int(has_bos), int(has_bos) + N_PATCH)
     assert torch.equal(inputs[:, captioner.patch_positions], patches)
-    words = captioner.model.get_input_embeddings().weight
+    words = captioner.model.get_input_embeddings()  # Gemma's scale their weights
     prompt = captioner.tokenizer.encode("A picture of", add_special_tokens=False)
-    assert torch.equal(inputs[0, int(has_bos) + N_PATCH :], words[prompt])
+    assert torch.equal(inputs[0, int(has_bos) + N_PATCH :], words(torch.tensor(prompt)))
     if has_bos:
-        assert torch.equal(inputs[1, 0], words[captioner.tokenizer.bos_token_id])
+        bos = torch.tensor(captioner.tokenizer.bos_token_id)
+        assert torch.equal(inputs[1, 0], words(bos))
     assert inputs.shape[1] == int(has_bos) + N_PATCH + 3
 
 

@@ -14,6 +14,7 @@ from atlas_db.run_format import file_sha256
 from builder.captioner import load_captioner
 from builder.everyday_tokenizer import everyday_words
 from builder.init_random import FAMILIES, init_random_captioner
+from neuron_atlas.commands.captioner import FAMILIES as CHOICES
 
 N_IMAGES = 8
 N_NEW_TOKENS = 6
@@ -90,3 +91,7 @@ def test_a_folder_with_files_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(CaptionerError, match="is not empty"):
         init_random_captioner(tmp_path, family="gptj", size="tiny")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_the_command_offers_every_family() -> None:
+    assert set(CHOICES) == set(FAMILIES)

@@ -33,6 +33,12 @@ MODEL_MIXES = {
     "neox": ("attention.dense",),
     "opt": ("self_attn.out_proj", "embed_positions"),
     "llama": ("self_attn.o_proj",),
+    "mistral": ("self_attn.o_proj",),
+    "qwen2": ("self_attn.o_proj",),
+    "qwen3": ("self_attn.o_proj",),
+    "gemma": ("self_attn.o_proj",),
+    "gemma3": ("self_attn.o_proj",),
+    "phi": ("self_attn.dense",),
 }
 
 
