@@ -7,7 +7,9 @@ normal, with the mean and the deviation of projected patches in each dimension, 
 image as it has patches.
 
 Agreement of an image is the share of its decoded tokens whose stem is that of a content word of
-one of its human captions. It needs no other model; it is not the paper's CLIPScore or BERTScore.
+one of its human captions. It needs no other model; it is not the paper's CLIPScore or BERTScore,
+which are added where `score_models` names models for them: the mean score of the N_NEAREST tokens
+of N_SCORED patches of an image, and of as many random vectors.
 Controls: random vectors; the same patches with another image's captions. Above: the names of the
 categories in the image, held to its captions in the same way.
 """
@@ -30,12 +32,15 @@ from builder.experiments.controls import another_of_each
 from builder.experiments.experiment import Experiment, Figure, Outcome, estimated, left_out
 from builder.experiments.intervals import kolmogorov_smirnov, mean_estimate, paired_p
 from builder.experiments.rankings import chunked
+from builder.experiments.score_models import find_scorers, folder_hashes
 from builder.experiments.words import token_stem
 from builder.vocabulary import vocabulary_table
 
 N_NEAREST = 5
 #: Images whose patches give the random vectors' mean and deviation.
 N_FOR_STATISTICS = 64
+#: Patches of each image that models score.
+N_SCORED = 10
 TABLE = "adapter_tokens"
 FIGURE = "decoded tokens that are words of the captions"
 PATCHES, RANDOM, OTHER = "projected patches", "random vectors", "captions of another image"
@@ -76,8 +81,10 @@ def run_adapter_control(context: ExperimentContext) -> Outcome:
         reason = "Fewer than two images have human captions: the tokens stand in their table alone."
         return Outcome([left_out(FIGURE, reason)], {TABLE: table})
     arms = _agreements(context, contents, tokens, embeddings.stems, with_captions)
-    return Outcome([*_figures(arms, context.settings.seed), *_ceiling(context, contents)],
-                   {TABLE: table})  # fmt: skip
+    figures = [*_figures(arms, FIGURE, "share", context.settings.seed)]
+    figures += _ceiling(context, contents)
+    figures += _model_figures(context, contents, tokens, with_captions)
+    return Outcome(figures, {TABLE: table})
 
 
 def _decode(context: ExperimentContext, embeddings: Embeddings) -> pa.Table:
@@ -169,22 +176,26 @@ def _agreements(
     return {arm: np.array(values) for arm, values in found.items()}
 
 
-def _figures(arms: dict[str, npt.NDArray[np.float64]], seed: int) -> Iterator[Figure]:
+def _figures(
+    arms: dict[str, npt.NDArray[np.float64]], figure: str, measure: str, seed: int
+) -> Iterator[Figure]:
+    """Compare projected patches, the first arm, with each of the others."""
+    p = {arm: paired_p(arms[PATCHES], values, seed=seed) for arm, values in arms.items()}
     for arm, values in arms.items():
         is_own = arm == PATCHES
         yield estimated(
             mean_estimate(values, seed=seed),
-            figure=FIGURE,
-            measure="share",
+            figure=figure,
+            measure=measure,
             arm=arm,
-            control=RANDOM if is_own else "",
-            p_value=None if is_own else paired_p(arms[PATCHES], values, seed=seed),
-            note="" if is_own else "p: whether the projected patches' is greater, by images.",
+            control=RANDOM if is_own else PATCHES,
+            p_value=p[RANDOM] if is_own else p[arm],
+            note="p: whether the projected patches' is greater, by permutation over images.",
         )
-    for arm in (RANDOM, OTHER):
+    for arm in [name for name in arms if name != PATCHES]:
         test = kolmogorov_smirnov(arms[PATCHES], arms[arm])
         yield Figure(
-            figure="distance of the distributions over images",
+            figure=f"{figure}: distance of the distributions over images",
             measure="Kolmogorov-Smirnov D",
             value=test.distance,
             n=len(arms[arm]),
@@ -194,6 +205,34 @@ def _figures(arms: dict[str, npt.NDArray[np.float64]], seed: int) -> Iterator[Fi
             p_value=test.p,
             note="Two-sided; the paper prints D = .037, p > .5 for CLIPScore.",
         )
+
+
+def _model_figures(
+    context: ExperimentContext,
+    contents: Contents,
+    tokens: pa.Table,
+    image_ids: npt.NDArray[np.int64],
+) -> Iterator[Figure]:
+    """Score the tokens with the models that are at hand, and say which are not."""
+    texts = vocabulary_table(context.captioner.tokenizer)["token"].to_pylist()
+    ids, decoded, random = (
+        tokens[name].to_numpy() for name in ("image_id", "token_id", _RANDOM_COLUMN)
+    )
+    for name, scorer in find_scorers(context.score_models, context.device).items():
+        if isinstance(scorer, str):
+            yield left_out(name, scorer)
+            continue
+        found: dict[str, list[float]] = {PATCHES: [], RANDOM: []}
+        for image_id in image_ids.tolist():
+            at = slice(*np.searchsorted(ids, [image_id, image_id + 1]))
+            reference = scorer.reference(context, image_id, contents.captions_of[image_id])
+            chosen = context.random(image_id, 21).permutation((at.stop - at.start) // N_NEAREST)
+            for arm, column in ((PATCHES, decoded[at]), (RANDOM, random[at])):
+                rows = column.reshape(-1, N_NEAREST)[chosen[:N_SCORED]]
+                phrases = [" ".join(texts[i].strip() for i in row) for row in rows.tolist()]
+                found[arm].append(float(scorer.score(phrases, reference).mean()))
+        arms = {arm: np.array(values) for arm, values in found.items()}
+        yield from _figures(arms, name, "score", context.settings.seed)
 
 
 def _ceiling(context: ExperimentContext, contents: Contents) -> Iterator[Figure]:
@@ -221,5 +260,10 @@ ADAPTER_CONTROL = Experiment(
     title="Does the adapter alone translate pictures into words?",
     run=run_adapter_control,
     tables=(TABLE,),
-    settings=lambda context: {"n_nearest": N_NEAREST, **word_settings(context)},
+    settings=lambda context: {
+        "n_nearest": N_NEAREST,
+        "n_scored": N_SCORED,
+        "score_models": folder_hashes(context.score_models),
+        **word_settings(context),
+    },
 )

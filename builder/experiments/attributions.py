@@ -137,8 +137,10 @@ class TargetLogit:
             logit = self.logits(n, activation=scale).sum()
             (gradient,) = torch.autograd.grad(logit, kept["scaled"], allow_unused=True)
         if gradient is None:
-            return kept["a"].new_zeros(self.model.d_mlp)
-        return (kept["a"] * gradient).mean(dim=0).sum(dim=0)
+            dtype = torch.promote_types(kept["a"].dtype, torch.float32)
+            return kept["a"].new_zeros(self.model.d_mlp, dtype=dtype)
+        wide = torch.promote_types(gradient.dtype, torch.float32)
+        return (kept["a"].to(wide) * gradient).mean(dim=0).sum(dim=0)
 
     @torch.no_grad()
     def zeroing(self, uid: Tensor, batch_size: int) -> Tensor:
@@ -166,8 +168,9 @@ def attribute_all(logit: TargetLogit, *, n_steps: int = N_STEPS) -> dict[str, Te
     """Attribute a target to every unit by every method: (n_units,) each, by uid."""
     z, a, dz, da = logit.gradients()
     at = logit.at_patches
-    z_parts = [(v[at] * g[at]) for v, g in zip(z, dz, strict=True)]
-    a_parts = [(v[at] * g[at]) for v, g in zip(a, da, strict=True)]
+    wide = torch.promote_types(z[0].dtype, torch.float32)
+    z_parts = [v[at].to(wide) * g[at] for v, g in zip(z, dz, strict=True)]
+    a_parts = [v[at].to(wide) * g[at] for v, g in zip(a, da, strict=True)]
     return {
         "z_gradient_best": torch.cat([part.amax(dim=0) for part in z_parts]),
         "z_gradient": torch.cat([part.sum(dim=0) for part in z_parts]),
@@ -181,6 +184,7 @@ def attribute_all(logit: TargetLogit, *, n_steps: int = N_STEPS) -> dict[str, Te
 
 def _gradient_free(logit: TargetLogit, a: Sequence[Tensor]) -> Iterator[Tensor]:
     """Give a_k (W_U W_out^k)[t] by layer, a at the last position, which generates the target."""
-    row = logit.model.unembedding[logit.case.token_id].to(a[0].dtype)
+    row = logit.model.unembedding[logit.case.token_id]
+    row = row.to(torch.promote_types(a[0].dtype, torch.float32))
     for layer, values in enumerate(a):
-        yield values[-1] * (logit.model.write_vectors(layer).to(row.dtype) @ row)
+        yield values[-1].to(row.dtype) * (logit.model.write_vectors(layer).to(row.dtype) @ row)

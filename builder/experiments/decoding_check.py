@@ -127,17 +127,18 @@ _ARM_NAMES = {"top": "top units", "random": "random units", "other": "units of a
 def _figures(
     found: dict[str, npt.NDArray[np.float64]], part: str, source: str, seed: int
 ) -> Iterator[Figure]:
+    p = {arm: paired_p(found["top"], values, seed=seed) for arm, values in found.items()}
     for arm, values in found.items():
-        p = None if arm == "top" else paired_p(found["top"], values, seed=seed)
+        is_top = arm == "top"
         yield estimated(
             mean_estimate(values, seed=seed),
             figure=FIGURE,
             measure="share",
             arm=_ARM_NAMES[arm],
             part=part,
-            p_value=p,
-            control=_ARM_NAMES["random"] if arm == "top" else "",
-            note=source if arm == "top" else "p: whether the top units' share is greater.",
+            p_value=p["random"] if is_top else p[arm],
+            control=_ARM_NAMES["random" if is_top else "top"],
+            note=f"p: whether the top units' share is greater. {source if is_top else ''}".strip(),
         )
     for arm in ("random", "other"):
         yield estimated(

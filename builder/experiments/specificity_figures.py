@@ -79,19 +79,16 @@ def _of_part(images: Columns, part: str, seed: int, note: str) -> Iterator[Figur
     for kind, figure in _KINDS.items():
         for arm, name in _ARM_NAMES.items():
             values = images[f"{arm}_{kind}"]
-            p = (
-                paired_p(*_known(images[f"top_{kind}"], values), seed=seed)
-                if arm != "top"
-                else None
-            )
+            against = images[f"{'random' if arm == 'top' else arm}_{kind}"]
+            p = paired_p(*_known(images[f"top_{kind}"], against), seed=seed)
             yield estimated(
                 mean_estimate(values[~np.isnan(values)], seed=seed),
                 figure=figure,
                 measure="IoU",
                 arm=name,
                 part=part,
-                control=_ARM_NAMES["random"] if arm == "top" else "",
-                p_value=None if p is None or np.isnan(p) else p,
+                control=_ARM_NAMES["random" if arm == "top" else "top"],
+                p_value=None if np.isnan(p) else p,
                 note=note if arm == "top" else "p: whether the top units' is greater.",
             )
     share = images["object_share"]

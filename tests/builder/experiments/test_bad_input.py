@@ -1,11 +1,13 @@
 """What experiments say where a data set lacks something: what is left out and why, no error."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from small_coco import SPLIT, write_small_coco
+from tiny_scorers import write_tiny_bert, write_tiny_clip
 
 from atlas_db.experiment_format import EXPERIMENT_SCHEMAS
 from builder.build import BuildSettings, build_run
@@ -118,6 +120,23 @@ def test_one_image_is_too_few_and_no_error(
     outcome = run_whole(experiment, context)
     for figure in outcome.figures:
         assert figure.value is not None or figure.note
+
+
+def test_models_that_are_at_hand_score_patches_and_units(
+    captioner: Captioner, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    context = context_of(captioner, tmp_path_factory.mktemp("scored"), 4, "")
+    models = tmp_path_factory.mktemp("models")
+    write_tiny_bert(models / "bert")
+    write_tiny_clip(models / "clip")
+    for experiment in (ADAPTER_CONTROL, AGREEMENT):
+        with_models = replace(context, score_models=models)
+        outcome = run_whole(experiment, with_models)
+        for name in ("BERTScore", "CLIPScore"):
+            values = [f.value for f in outcome.figures if f.figure == name]
+            assert len(values) >= 2
+            assert None not in values
+        assert experiment.own_settings(with_models) != experiment.own_settings(context)
 
 
 def test_specificity_measures_where_a_target_names_what_is_there(

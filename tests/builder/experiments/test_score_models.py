@@ -1,44 +1,30 @@
 """BERTScore against its definition, and models that are loaded from a folder or missed."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from PIL import Image
+from tiny_scorers import write_tiny_bert, write_tiny_clip
 
 from builder.experiments.score_models import (
     BertScorer,
+    ClipScorer,
     find_scorers,
     folder_hashes,
     greedy_f1,
 )
 
-WORDS = ["[CLS]", "[SEP]", "[UNK]", "[PAD]", "boat", "dog", "water", "on"]
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of score models with one tiny BERT of random weights."""
-    path = tmp_path_factory.mktemp("scores") / "tiny-bert"
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=32, max_position_embeddings=80,
-    )  # fmt: skip
-    BertModel(config, add_pooling_layer=False).save_pretrained(path)
-    vocabulary = {word: i for i, word in enumerate(WORDS)}
-    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    backend.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 0), ("[SEP]", 1)]
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=backend, cls_token="[CLS]", sep_token="[SEP]", unk_token="[UNK]",
-        pad_token="[PAD]",
-    ).save_pretrained(path)  # fmt: skip
-    return path.parent
+    path = tmp_path_factory.mktemp("scores")
+    write_tiny_bert(path / "tiny-bert")
+    return path
 
 
 def test_greedy_matching_by_hand() -> None:
@@ -57,6 +43,39 @@ def test_a_text_agrees_most_with_itself(folder: Path) -> None:
     scores = scorer.score(["boat on water", "dog", "dog on"], reference)
     assert scores[:2] == pytest.approx([1.0, 1.0], abs=1e-5)
     assert scores[2] < 0.999
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny CLIP of random weights, and two pictures."""
+    path = tmp_path_factory.mktemp("clip")
+    write_tiny_clip(path)
+    for name, colour in (("red", (200, 20, 20)), ("blue", (20, 20, 200))):
+        Image.new("RGB", (40, 30), colour).save(path / f"{name}.png")
+    return path
+
+
+def test_clip_scores_are_those_of_the_whole_model(clip_folder: Path) -> None:
+    scorer = find_scorers(clip_folder, "cpu")["CLIPScore"]
+    assert isinstance(scorer, ClipScorer)
+    rows = [
+        {"image_id": i, "file": f"{name}.png", "width_px": 40, "height_px": 30}
+        for i, name in enumerate(("red", "blue"))
+    ]
+    images = pa.Table.from_pylist(rows)
+    context = SimpleNamespace(dataset=SimpleNamespace(folder=clip_folder, images=images))
+    texts = ["boat on water", "dog"]
+    for row in rows:
+        reference = scorer.reference(context, row["image_id"], [])  # type: ignore[arg-type]
+        photograph = Image.open(clip_folder / row["file"])
+        pixels = scorer.processor(images=photograph, return_tensors="pt")
+        found = scorer.score(texts, reference)
+        for text, score in zip(texts, found, strict=True):
+            words = scorer.tokenizer(text, return_tensors="pt")
+            with torch.no_grad():
+                out = scorer.model(**words, **pixels)
+            cosine = (out.image_embeds @ out.text_embeds.T).item()
+            assert score == pytest.approx(100 * max(cosine, 0), abs=1e-3)
 
 
 def test_models_are_found_by_their_type_and_missing_ones_are_named(folder: Path) -> None:
