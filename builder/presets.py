@@ -30,6 +30,7 @@ from typing import Any
 from atlas_db.errors import CaptionerError
 from builder.captioner_config import CaptionerConfig, Part, read_config
 from builder.miniature.shipped import MINIATURE, shipped_captioner
+from builder.vision_language.presets import VISION_LANGUAGE_PRESETS
 
 _GPTJ = Part(
     source="EleutherAI/gpt-j-6b",
@@ -122,8 +123,8 @@ _CONFIGS = (
 #: Every preset, by name.
 PRESETS: Mapping[str, CaptionerConfig] = MappingProxyType({c.name: c for c in _CONFIGS})
 
-#: Every preset: the embedded miniature, then those of published parts.
-PRESET_NAMES = (MINIATURE, *PRESETS)
+#: Every preset: the embedded miniature, those of published parts, vision-language models.
+PRESET_NAMES = (MINIATURE, *PRESETS, *VISION_LANGUAGE_PRESETS)
 
 #: Names the folder where files that are not on the hub are looked for.
 WEIGHTS_VARIABLE = "NEURON_ATLAS_WEIGHTS"
@@ -135,11 +136,15 @@ def preset_config(name: str) -> CaptionerConfig:
     Raises:
         CaptionerError: The package was installed without the miniature's weights.
     """
-    return read_config(shipped_captioner()) if name == MINIATURE else PRESETS[name]
+    if name == MINIATURE:
+        return read_config(shipped_captioner())
+    return VISION_LANGUAGE_PRESETS[name] if name in VISION_LANGUAGE_PRESETS else PRESETS[name]
 
 
 def preset_folder(name: str) -> Path:
     """Give the folder against which a preset's paths are read, after checking its adapter is there.
+
+    Of a vision-language model the adapter is a part of its checkpoint, on the hub.
 
     Raises:
         CaptionerError: The adapter is missing; the message says how to get it and where to put it.
@@ -148,6 +153,8 @@ def preset_folder(name: str) -> Path:
         return shipped_captioner()
     default = Path.home() / ".cache" / "neuron-atlas"
     folder = Path(os.environ.get(WEIGHTS_VARIABLE) or default).expanduser()
+    if name in VISION_LANGUAGE_PRESETS:
+        return folder
     config = PRESETS[name]
     path = folder / config.adapter.source
     if not path.is_file():

@@ -11,7 +11,7 @@ template (`builder.vision_language.template`). Everything after that is the same
 | LLaVA-1.5 | 336 px, one tile | 24 x 24, a CLIP patch of 14 px each |
 | Qwen2.5-VL | 448 px (any multiple of 28) | 16 x 16, 2 x 2 patches of 14 px merged |
 | Gemma 3 | 896 px, no pan and scan | 16 x 16, 4 x 4 patches of 14 px averaged |
-| SmolVLM (Idefics3) | 512 px, the whole image alone, not split | 8 x 8, 4 x 4 patches of 16 px shuffled |
+| SmolVLM (Idefics3) | 512 px, not split | 8 x 8, 4 x 4 patches of 16 px in one |
 | PaliGemma | 224 px | 16 x 16, a SigLIP patch of 14 px each |
 """
 

@@ -9,6 +9,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -33,14 +34,16 @@ from atlas_db.errors import CaptionerError
 from atlas_db.run_format import DATASET_SCHEMAS
 from builder.build import build_run
 from builder.captioner import load_captioner
-from builder.captioner_config import read_config
+from builder.captioner_config import read_config, write_config
 from builder.coco import load_coco
 from builder.detection import Detection, Detector
 from builder.images import iterate_batches, normalise
 from builder.language_model import LanguageModel, count_hooks
+from builder.presets import preset_config
 from builder.settings import BuildSettings, Execution
 from builder.vision_language.captioner import VisionLanguageCaptioner, load_processor
 from builder.vision_language.families import FAMILIES
+from builder.vision_language.presets import VISION_LANGUAGE_PRESETS
 from builder.vision_language.template import process
 from neuron_atlas.cli import main
 
@@ -391,6 +394,36 @@ def test_an_atlas_is_built(folder: Path, tmp_path: Path) -> None:
     assert manifest["model"]["is_gated"]
     assert manifest["captioner"].get("reply", "") == captioner.family.reply
     assert manifest["captioner"]["encoder"]["source"].startswith("vlm:model.")
+
+
+# Presets -----------------------------------------------------------------------------------------
+
+#: What the published configurations say of the encoder.
+PUBLISHED: dict[str, Any] = {
+    "llava-1.5-7b": {"vision_config": {"patch_size": 14}},
+    "qwen2.5-vl-7b": {"vision_config": {"patch_size": 14, "spatial_merge_size": 2}},
+    "gemma-3-4b": {"mm_tokens_per_image": 256},
+    "smolvlm-256m": {"vision_config": {"patch_size": 16}, "scale_factor": 4},
+    "paligemma-3b": {"vision_config": {"patch_size": 14}},
+}
+
+
+@pytest.mark.parametrize("name", VISION_LANGUAGE_PRESETS)
+def test_presets_are_read_back_and_have_the_tables_grid(name: str, tmp_path: Path) -> None:
+    config = preset_config(name)
+    write_config(tmp_path, config)
+    assert read_config(tmp_path) == config
+    family = next(
+        f
+        for f in FAMILIES.values()
+        if config.encoder.source == f"vlm:{f.encoder}"
+        and config.prompt == f.prompt
+        and config.image_px == f.image_px
+    )
+    published = json.loads(
+        json.dumps(PUBLISHED[name]), object_hook=lambda entries: SimpleNamespace(**entries)
+    )
+    assert family.grid(published, config.image_px) == config.grid
 
 
 # Misfits -----------------------------------------------------------------------------------------
