@@ -162,7 +162,16 @@ def _measure(
         tables.append(context.chunks.get(f"overlap-{name}", make))
         n_done += len(image_ids)
         context.progress("compare heatmaps with masks", n_done, len(cases.image_id))
-    return pa.concat_tables(tables)
+    return _nan_to_null(pa.concat_tables(tables))
+
+
+def _nan_to_null(rows: pa.Table) -> pa.Table:
+    """Mark what there is not (chunks keep nan), so that means leave it out."""
+    columns = [
+        pc.if_else(pc.is_nan(column), None, column) if pa.types.is_floating(column.type) else column
+        for column in rows.columns
+    ]
+    return pa.table(dict(zip(rows.column_names, columns, strict=True)))
 
 
 def _measure_images(
@@ -185,7 +194,7 @@ def _measure_images(
                 continue
             found = _overlaps(of_image, units, thresholds, target, context.run.grid)
             for rank in np.flatnonzero(units[:N_TOP] >= 0):
-                values = {name: _or_none(column[rank]) for name, column in found.items()}
+                values = {name: float(column[rank]) for name, column in found.items()}
                 yield {
                     "image_id": image_id,
                     "category_id": category_id,
@@ -193,10 +202,6 @@ def _measure_images(
                     "object_share": float(target.mean()),
                     **values,
                 }
-
-
-def _or_none(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 def _overlaps(

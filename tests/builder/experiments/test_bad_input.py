@@ -17,7 +17,12 @@ from builder.experiments.adapter_control import ADAPTER_CONTROL
 from builder.experiments.agreement import AGREEMENT
 from builder.experiments.attribution_methods import ATTRIBUTION_METHODS
 from builder.experiments.captions import CAPTIONS
-from builder.experiments.context import ExperimentContext, FinishedRun, ReportSettings
+from builder.experiments.context import (
+    Chunks,
+    ExperimentContext,
+    FinishedRun,
+    ReportSettings,
+)
 from builder.experiments.decoding_check import DECODING_CHECK
 from builder.experiments.experiment import Experiment, Outcome
 from builder.experiments.selectivity import SELECTIVITY
@@ -84,6 +89,17 @@ def context(
     return context_of(captioner, tmp_path_factory.mktemp("run"), N_IMAGES, missing)
 
 
+@pytest.fixture(scope="module")
+def named(captioner: Captioner, tmp_path_factory: pytest.TempPathFactory) -> ExperimentContext:
+    """A run whose targets name what is in the pictures, as if the random model had said so."""
+    context = context_of(captioner, tmp_path_factory.mktemp("named"), N_IMAGES, "")
+    targets = context.run.targets
+    words = pa.array(["circle" if i % 2 == 0 else "squares" for i in range(targets.num_rows)])
+    renamed = targets.set_column(targets.column_names.index("word"), "word", words)
+    context.run.__dict__["targets"] = renamed
+    return context
+
+
 def run_whole(experiment: Experiment, context: ExperimentContext) -> Outcome:
     """Run an experiment and check that its tables are those that it declares."""
     outcome = experiment.run(context)
@@ -110,6 +126,20 @@ def test_what_cannot_be_had_is_named_and_the_rest_goes_on(
     if experiment is TEXT:
         # What a unit reads best needs no categories.
         assert (outcome.tables["text_exemplars"].num_rows > 0) == (missing != "captions")
+
+
+@pytest.mark.parametrize("experiment", ALL, ids=lambda experiment: experiment.name)
+def test_chunks_that_were_kept_give_the_same_again(
+    experiment: Experiment, named: ExperimentContext, tmp_path: Path
+) -> None:
+    whole = experiment.run(named)
+    context = replace(named, chunks=Chunks(tmp_path))
+    for _ in range(2):
+        outcome = experiment.run(context)
+        assert outcome.figures == whole.figures
+        assert {n: t.to_pylist() for n, t in outcome.tables.items()} == {
+            n: t.to_pylist() for n, t in whole.tables.items()
+        }
 
 
 @pytest.mark.parametrize("experiment", ALL, ids=lambda experiment: experiment.name)
@@ -140,15 +170,9 @@ def test_models_that_are_at_hand_score_patches_and_units(
 
 
 def test_specificity_measures_where_a_target_names_what_is_there(
-    captioner: Captioner, tmp_path_factory: pytest.TempPathFactory
+    named: ExperimentContext,
 ) -> None:
-    context = context_of(captioner, tmp_path_factory.mktemp("named"), N_IMAGES, "")
-    targets = context.run.targets
-    # As if the model had said what is in the picture: the first category's name in each.
-    words = pa.array(["circle" if i % 2 == 0 else "squares" for i in range(targets.num_rows)])
-    renamed = targets.set_column(targets.column_names.index("word"), "word", words)
-    context.run.__dict__["targets"] = renamed
-    outcome = run_whole(SPECIFICITY, context)
+    outcome = run_whole(SPECIFICITY, named)
     found = {(f.figure, f.arm, f.part): f for f in outcome.figures}
     for arm in ("top units", "random units", "units of another image"):
         figure = found["IoU", arm, ""]
