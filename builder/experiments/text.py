@@ -23,6 +23,7 @@ from scipy import stats
 
 from atlas_db.experiment_format import EXPERIMENT_SCHEMAS
 from atlas_db.run_format import file_sha256
+from builder.experiments.category_units import choose_units, top_of_sample
 from builder.experiments.contents import Contents, contents_of, word_settings
 from builder.experiments.context import ExperimentContext
 from builder.experiments.controls import random_units_of_layers
@@ -43,7 +44,6 @@ from builder.experiments.intervals import (
     share_estimate,
 )
 from builder.experiments.peaks import MIN_IMAGES, mean_by_category, membership, peak_activations
-from builder.experiments.selectivity import choose_units, top_of_sample
 from builder.experiments.text_exemplars import TABLE, TextCollector
 from builder.experiments.text_passages import MAX_TOKENS, Passage, read_activations, read_passages
 from builder.vocabulary import vocabulary_table

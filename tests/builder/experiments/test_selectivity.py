@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from builder.experiments.category_units import choose_units, measure
 from builder.experiments.peaks import mean_by_category, membership
-from builder.experiments.selectivity import choose_units, measure, own_margin
+from builder.experiments.selectivity_figures import own_margin
 
 N_IMAGES = 40
 
@@ -49,7 +50,8 @@ def test_a_unit_of_one_category_alone_has_no_entropy_and_a_low_p() -> None:
     same = np.ones(N_IMAGES)
     noise = rng.uniform(1, 2, N_IMAGES)
     silent = -np.ones(N_IMAGES)
-    found = measure(np.stack([one, same, noise, silent], axis=1), is_in, rng)
+    peaks = np.stack([one, same, noise, silent], axis=1)
+    found = measure(peaks, np.array([0.0, 0.5, 1.5, 0.0]), is_in, rng)
     assert found.entropy[:2] == pytest.approx([0.0, np.log(4)])
     assert found.entropy[2] == pytest.approx(np.log(4), abs=0.01)
     assert found.p[0] == pytest.approx(0.001)
@@ -57,6 +59,8 @@ def test_a_unit_of_one_category_alone_has_no_entropy_and_a_low_p() -> None:
     assert found.p[2] > 0.01
     assert np.isnan(found.entropy[3])
     assert np.isnan(found.p[3])
+    assert found.firing[:2] == pytest.approx([0.0, np.log(4)])
+    assert np.isnan(found.firing[3])
     assert found.means[0] == pytest.approx([-1.0, -1.0, 1.0, -1.0])
 
 
