@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 from atlas_db.errors import CaptionerError
 from atlas_db.run_format import N_EXEMPLARS, N_HISTOGRAM_BINS
-from builder.architectures import ARCHITECTURES
+from builder.architectures import ARCHITECTURES, LANGUAGE_PARTS, architecture_of_config
 
 #: Tensors of the residual stream's width that the graph keeps of a layer: its input, keys and
 #: values (twice: the caption's pass copies them), queries, attention's output, the norm's input.
@@ -38,14 +38,19 @@ class PassMemory:
 
 
 def pass_memory(path: Path, n_patch: int, n_positions: int, dtype: torch.dtype) -> PassMemory:
-    """Count what a pass of the language model in folder `path` takes, from shapes alone."""
+    """Count what a pass of the language model in folder `path` takes, from shapes alone.
+
+    Of a vision-language model, all weights count.
+    """
     config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    is_whole = config.model_type in LANGUAGE_PARTS
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    architecture = ARCHITECTURES.get(config.model_type)
+        kind = AutoModelForImageTextToText if is_whole else AutoModelForCausalLM
+        model = kind.from_config(config)
     n_weights = sum(parameter.numel() for parameter in model.parameters())
-    if architecture is None:  # refused later, by name
-        return PassMemory(n_weights * dtype.itemsize, 0, 0)
+    if config.get_text_config(decoder=True).model_type not in ARCHITECTURES:
+        return PassMemory(n_weights * dtype.itemsize, 0, 0)  # refused later, by name
+    architecture = architecture_of_config(config)
     blocks = model.get_submodule(architecture.blocks)
     out = blocks[0].get_submodule(architecture.mlp_out).weight
     d_model = model.get_input_embeddings().embedding_dim

@@ -103,6 +103,7 @@ def run_job(
         identity=_identity(job, captioner),
         world=world,
         progress=progress,
+        say=say,
     )
     adapter = train_adapter(source, language, work, job.recipe, seed=job.seed, start=start, run=run)
     if world.is_first:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from atlas_db.errors import CaptionerError, DatasetError, RunError
 from builder.fused import fused_kernels
 from builder.run_lock import lock_run
 from builder.settings import Progress, no_progress
+from builder.shard_builder import is_out_of_memory
 from builder.training.caption_loss import FrozenLanguage, caption_tokens, summed_loss
 from builder.training.checkpoints import explain_full_disk, load_checkpoint, save_checkpoint
 from builder.training.features import FeatureBatch, FeatureSource
@@ -58,6 +59,7 @@ class TrainingRun:
         identity: What else a checkpoint must be of, such as the hash of the pairs.
         world: The processes that share the work.
         progress: Told of steps.
+        say: Gets a line with the loss and the rate at every checkpoint.
         stop_step: Pause after this step.
     """
 
@@ -68,6 +70,7 @@ class TrainingRun:
     identity: Mapping[str, str] = field(default_factory=dict)
     world: World = field(default_factory=World)
     progress: Progress = no_progress
+    say: Callable[[str], None] = lambda line: None
     stop_step: int | None = None
 
     def __post_init__(self) -> None:
@@ -106,7 +109,8 @@ def train_adapter(
 
     Raises:
         RunError: The checkpoint is of another training, the folder is in use, the disk is full,
-            or the loss is not finite: the last checkpoint is kept, and the message names the step.
+            the memory is too small, or the loss is not finite: the last checkpoint is kept, and
+            the message names the step.
         CaptionerError: The tokenizer lacks a token.
         DatasetError: There is no pair, or none of a step could be read.
     """
@@ -118,7 +122,7 @@ def train_adapter(
     adapter = start or new_adapter(source.width, language.d_model, seed)
     adapter = adapter.float().to(language.model.device).requires_grad_(True)
     lock: AbstractContextManager[None] = lock_run(out) if run.world.is_first else nullcontext()
-    with lock, explain_full_disk(out), fused_kernels(language.model):
+    with lock, explain_full_disk(out), _explain_full_memory(run), fused_kernels(language.model):
         language.model.requires_grad_(False).eval()
         _Training(
             source=source,
@@ -189,6 +193,7 @@ class _Training:
                 if is_first and (done % run.save_every == 0 or done == last):
                     self._save(done)
                     log.plot(self.out / PLOT_FILE)  # type: ignore[union-attr]
+                    run.say(_line(row))
                 run.progress("train", done, recipe.n_steps)
         run.world.wait()
 
@@ -312,6 +317,30 @@ class _Training:
             "lower learning rate or more steps of warm-up, in float32 or bfloat16; if it stops at "
             "the same step again, look at the images of that step."
         )
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    held_out = row.get("validation_loss")
+    return (
+        f"step {row['step']}: loss {float(row['loss']):.3f}"
+        + (f", {float(held_out):.3f} on held-out pairs" if held_out else "")
+        + f"; {float(row['pairs_per_s']):.1f} pairs/s"
+    )
+
+
+@contextmanager
+def _explain_full_memory(run: TrainingRun) -> Iterator[None]:
+    """Turn used-up memory into a sentence that says what to lower."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise RunError(
+            f"the memory does not hold {run.micro_batch or 'all'} pairs of a step at once. Give "
+            "the same command with a lower --micro-batch: the result is the same, and training "
+            "goes on from the last checkpoint."
+        ) from error
 
 
 def project(adapter: nn.Linear, features: Tensor, language: FrozenLanguage) -> Tensor:

@@ -21,6 +21,7 @@ from atlas_db.errors import CaptionerError
 from builder.architectures import architecture_of_config
 from builder.captioner import TOKENIZER_FILES, Captioner
 from builder.captioner_config import VLM, CaptionerConfig, Part, write_config
+from builder.device_memory import check_memory, pass_memory
 from builder.loading import load_pretrained, quiet
 from builder.parts import hub_folder, local_path, part_files
 from builder.vision_language.families import VisionLanguageFamily, family_of
@@ -28,6 +29,8 @@ from builder.vision_language.template import SequenceTemplate, read_template
 
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json", "chat_template.jinja")
 _WHOLE = "language_model"
+#: Tokens around an image and in its caption, about.
+_N_TEXT_POSITIONS = 64
 #: Pillow's numbers, as transformers' processors keep them.
 _RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
@@ -82,6 +85,10 @@ def load_vision_language(
     family = family_of(model_config.model_type)
     architecture_of_config(model_config)  # refuses mixtures of experts before weights are read
     processor = load_processor(path, family)
+    if device.type == "cuda":
+        n_positions = config.n_patch + _N_TEXT_POSITIONS
+        needed = pass_memory(path, config.n_patch, n_positions, dtype)
+        check_memory(needed, dtype, str(device), torch.cuda.mem_get_info(device)[0])
     model = load_pretrained(
         AutoModelForImageTextToText, path, what="vision-language model", dtype=dtype
     )

@@ -169,10 +169,13 @@ def train_adapter(
     world = _world(on_cpu=device == "cpu")
     is_quiet = quiet or not world.is_first
 
-    def say(line: str) -> None:
-        click.echo(line, err=True)
-
     with ProgressBars(is_quiet=is_quiet) as progress:
+
+        def say(line: str) -> None:
+            if not is_quiet:
+                progress.close()
+                click.echo(line, err=True)
+
         run_job(job, world=world, progress=progress, say=say)
     if not is_quiet:
         click.echo(_summary(job.out))

@@ -323,6 +323,27 @@ def test_no_pairs_are_refused(language: FrozenLanguage, tmp_path: Path) -> None:
         FeaturesInMemory(torch.empty(2, WIDTH), [["a"], ["b"]])
 
 
+def test_too_small_a_memory_says_what_to_lower(
+    language: FrozenLanguage,
+    source: FeaturesInMemory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fill_up(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    run = TrainingRun(micro_batch=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(language.model), "forward", fill_up)
+        with pytest.raises(RunError, match="does not hold 3 pairs of a step at once"):
+            train_adapter(source, language, tmp_path, RECIPE, seed=0, run=run)
+    lines: list[str] = []
+    told = replace(run, micro_batch=2, say=lines.append, save_every=3)
+    train_adapter(source, language, tmp_path, RECIPE, seed=0, run=told)
+    assert [line.split(":")[0] for line in lines] == ["step 3", "step 6"]
+    assert all("pairs/s" in line for line in lines)
+
+
 def test_two_trainings_do_not_share_a_folder(
     language: FrozenLanguage, source: FeaturesInMemory, tmp_path: Path
 ) -> None:

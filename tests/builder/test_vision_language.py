@@ -37,6 +37,7 @@ from builder.captioner import load_captioner
 from builder.captioner_config import read_config, write_config
 from builder.coco import load_coco
 from builder.detection import Detection, Detector
+from builder.device_memory import pass_memory
 from builder.images import iterate_batches, normalise
 from builder.language_model import LanguageModel, count_hooks
 from builder.presets import preset_config
@@ -367,6 +368,16 @@ def test_saved_again_it_gives_the_same_logits(
     captioner.model.save_pretrained(tmp_path)
     again = AutoModelForImageTextToText.from_pretrained(tmp_path, dtype=torch.float64)
     torch.testing.assert_close(again(**inputs).logits, captioner.model(**inputs).logits)
+
+
+def test_the_memory_of_a_pass_counts_all_weights(
+    folder: Path, captioner: VisionLanguageCaptioner
+) -> None:
+    needed = pass_memory(folder / "checkpoint", captioner.config.n_patch, 64, torch.float64)
+    n_weights = sum(parameter.numel() for parameter in captioner.model.parameters())
+    assert needed.weights == 8 * n_weights
+    assert needed.image > 0
+    assert needed.exemplars > 0
 
 
 def test_an_atlas_is_built(folder: Path, tmp_path: Path) -> None:
