@@ -19,7 +19,7 @@ from atlas_db.queries.of_explore import (
     listed_units,
     unit_columns,
 )
-from atlas_db.queries.of_images import image, image_records, images, thumbnail
+from atlas_db.queries.of_images import image, image_records, images, licences, thumbnail
 from atlas_db.queries.of_units import examples, similar_units, unit, unit_records, units
 from atlas_db.queries.own_sql import SQL_OF, select
 
@@ -44,6 +44,7 @@ __all__ = [
     "image_records",
     "images",
     "layers",
+    "licences",
     "listed_units",
     "select",
     "similar_units",

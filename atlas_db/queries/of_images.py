@@ -189,3 +189,16 @@ def _attribution(row: Any, top_tokens: tuple[str, ...]) -> AttributionRecord:
     if packed and packed[0]:
         values += [np.frombuffer(packed[0], np.uint8), *packed[1:]]
     return AttributionRecord(*values)
+
+
+def licences(connection: Connection) -> tuple[tuple[str, str, int], ...]:
+    """List the photographs' licences as (name, address, images), the most used first."""
+    n_images = func.count(Image.image_id)
+    chosen = (
+        select(func.coalesce(Licence.name, ""), func.coalesce(Licence.url, ""), n_images)
+        .select_from(Image)
+        .join(Licence, Licence.licence_id == Image.licence_id, isouter=True)
+        .group_by(Licence.name, Licence.url)
+        .order_by(n_images.desc(), Licence.name)
+    )
+    return tuple((row[0], row[1], row[2]) for row in connection.execute(chosen))

@@ -48,6 +48,11 @@ from neuron_atlas.progress import ProgressBars
     help="Offer the atlas and its tables for download up to this size each; 0 for none.",
 )
 @click.option(
+    "--sql-page",
+    is_flag=True,
+    help="SQL in the browser: fetches DuckDB-Wasm (31 MB) by npm, once, and serves it itself.",
+)
+@click.option(
     "--compare",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="DB",

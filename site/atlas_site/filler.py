@@ -13,6 +13,7 @@ from atlas_site import list_pages
 from atlas_site.addresses import CONCEPTS_PAGE, IMAGES_PAGE, SHELL_PAGE, thumbnail_address
 from atlas_site.concept_page import concept_page
 from atlas_site.context import OWN_PAGE, ConceptLink, Scope, Site
+from atlas_site.downloads import check_command, download_table, licence_table, write_downloads
 from atlas_site.explore_files import concept_unit_files, explore_files
 from atlas_site.fill_units import UnitWork, fill_units
 from atlas_site.find_index import find_files
@@ -25,6 +26,7 @@ from atlas_site.publish import Publisher
 from atlas_site.request import FillRequest
 from atlas_site.shell import FilledPage, Shell
 from atlas_site.sitemaps import write_sitemaps
+from atlas_site.sql_page import write_sql_page
 
 Row = TypeVar("Row")
 
@@ -82,6 +84,7 @@ class Filler:
             pictures=self._write_pictures(),
         )
         info = self.site.info
+        self.scratch = scratch
         self.exemplars_path = scratch / "exemplars"
         self.exemplars = FirstExemplars(self.exemplars_path, info.n_units, info.n_patch)
 
@@ -175,6 +178,7 @@ class Filler:
     def _write_rendered(self, rendered: Path) -> None:
         """Publish MkDocs's own files, the marks of its pages filled."""
         parts = make_parts(self.connection, self.site, self.everything)
+        parts |= self._downloads()
         for path in sorted(rendered.rglob("*")):
             address = path.relative_to(rendered).as_posix()
             if path.is_dir() or address == SHELL_PAGE:
@@ -189,6 +193,22 @@ class Filler:
                 )
                 content = html.encode("utf-8")
             self.publisher.write(address, content)
+
+    def _downloads(self) -> dict[str, str]:
+        options = self.request.options
+        files = write_downloads(self.publisher, self.request.database, options, self.scratch)
+        return {
+            "downloads": download_table(files, options),
+            "ask": write_sql_page(
+                self.publisher,
+                self.request.database,
+                options,
+                self.scratch,
+                self.site.info.content_hash,
+            ),
+            "check": check_command(files),
+            "licences": licence_table(self.site.info, queries.licences(self.connection)),
+        }
 
     def _write_find_index(self) -> None:
         notable = queries.examples(self.connection, limit=_N_NOTABLE)

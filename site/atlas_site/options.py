@@ -27,6 +27,7 @@ class SiteOptions:
     images: str = "embed"  # "link": no photograph lies in the site
     downloads_mb: int = DOWNLOADS_MB  # files up to this size are put into the site
     site_url: str = ""  # where it will be published
+    sql_page: bool = False  # SQL in the browser; fetches its engine by npm, once
     compare: Path | None = None  # a second atlas, to set beside the first
 
     def __post_init__(self) -> None:

@@ -36,6 +36,7 @@ class AtlasPluginConfig(Config):
     group = config_options.Type(int, default=0)
     images = config_options.Type(str, default="embed")
     downloads_mb = config_options.Type(int, default=DOWNLOADS_MB)
+    sql_page = config_options.Type(bool, default=False)
     compare = config_options.Optional(config_options.Type(str))
     processes = config_options.Optional(config_options.Type(int))
 
@@ -112,6 +113,7 @@ class AtlasPlugin(BasePlugin[AtlasPluginConfig]):
             images=read.images,
             downloads_mb=read.downloads_mb,
             site_url=config.site_url or "",
+            sql_page=read.sql_page,
             compare=None
             if read.compare is None
             else Path(config.config_file_path).parent / read.compare,

@@ -24,5 +24,5 @@ def _check_failure(request: Any, amiss: list[str]) -> None:
 
 
 def _check_host(address: str, site_url: str, amiss: list[str]) -> None:
-    if not address.startswith((site_url, "data:")):
+    if not address.startswith((site_url, f"blob:{site_url}", "data:")):
         amiss.append(f"foreign request: {address}")

@@ -14,6 +14,8 @@ for (const input of document.querySelectorAll("[data-atlas-search]")) {
 startHeatmaps();
 const explore = document.querySelector("[data-explore]");
 if (explore) import("./explore.js").then(({ startExplore }) => startExplore(explore, finder));
+const ask = document.querySelector("[data-ask]");
+if (ask) import("./ask.js").then(({ startAsking }) => startAsking(ask, root));
 
 // A missing page: a unit that shares a page is led there.
 if (document.querySelector("[data-missing]")) {

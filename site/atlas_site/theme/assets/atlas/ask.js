@@ -1,0 +1,127 @@
+// SQL in the browser: DuckDB-Wasm and the atlas's tables, all from this site.
+
+const MOST_ROWS = 500;
+
+function script(address) {
+  return new Promise((resolve, reject) => {
+    const element = document.createElement("script");
+    element.src = address;
+    element.onload = resolve;
+    element.onerror = () => reject(new Error("The engine could not be read from this site."));
+    document.head.append(element);
+  });
+}
+
+class Engine {
+  constructor(root, folders, say) {
+    this.root = root;
+    this.engine = new URL(`${folders.engine}/`, root);
+    this.tables = new URL(`${folders.tables}/`, root);
+    this.say = say;
+    this.loaded = new Set();
+  }
+
+  async start() {
+    this.say("Loading the engine, 35 MB …");
+    await script(new URL("arrow.js", this.engine));
+    const duckdb = await import(new URL("duckdb-browser.mjs", this.engine));
+    // A worker made of a blob is held to this page's policy: it can ask no other host.
+    const code = `importScripts(${JSON.stringify(new URL("duckdb-browser-eh.worker.js", this.engine).href)})`;
+    const worker = new Worker(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
+    this.db = new duckdb.AsyncDuckDB(new duckdb.VoidLogger(), worker);
+    await this.db.instantiate(new URL("duckdb-eh.wasm", this.engine).href);
+    this.connection = await this.db.connect();
+    // Nothing is fetched from another host, whatever a statement asks for.
+    await this.connection.query("SET autoinstall_known_extensions = false");
+    await this.connection.query("SET autoload_known_extensions = false");
+    const answer = await fetch(new URL("index.json", this.tables));
+    this.known = Object.keys((await answer.json()).tables);
+  }
+
+  async query(sql) {
+    this.ready ??= this.start();
+    await this.ready;
+    const words = new Set(sql.toLowerCase().match(/[a-z_]+/g));
+    for (const table of this.known) {
+      if (!words.has(table) || this.loaded.has(table)) continue;
+      this.say(`Loading the table ${table} …`);
+      const answer = await fetch(new URL(`${table}.duckdb`, this.tables));
+      if (!answer.ok) throw new Error(`The table ${table} could not be read from this site.`);
+      await this.db.registerFileBuffer(`${table}.duckdb`, new Uint8Array(await answer.arrayBuffer()));
+      await this.connection.query(`ATTACH '${table}.duckdb' AS file_${table} (READ_ONLY)`);
+      await this.connection.query(`CREATE VIEW ${table} AS FROM file_${table}.${table}`);
+      this.loaded.add(table);
+    }
+    this.say("Running …");
+    return this.connection.query(sql);
+  }
+}
+
+function written(value) {
+  if (value === null || value === undefined) return "–";
+  if (typeof value === "number" && !Number.isInteger(value)) return String(Number(value.toPrecision(6)));
+  if (typeof value === "object" && typeof value[Symbol.iterator] === "function") {
+    return `[${[...value].map(written).join(", ")}]`;
+  }
+  return String(value);
+}
+
+function tableOf(result) {
+  const table = document.createElement("table");
+  const names = result.schema.fields.map((field) => field.name);
+  const head = table.createTHead().insertRow();
+  for (const name of names) {
+    const cell = document.createElement("th");
+    cell.scope = "col";
+    cell.textContent = name;
+    head.append(cell);
+  }
+  const body = table.createTBody();
+  const columns = names.map((_, i) => result.getChildAt(i));
+  for (let i = 0; i < Math.min(result.numRows, MOST_ROWS); i++) {
+    const row = body.insertRow();
+    for (const column of columns) row.insertCell().textContent = written(column.get(i));
+  }
+  const scroll = document.createElement("div");
+  scroll.className = "na-scroll";
+  scroll.tabIndex = 0;
+  scroll.setAttribute("role", "region");
+  scroll.setAttribute("aria-label", "Answer");
+  scroll.append(table);
+  return scroll;
+}
+
+export function startAsking(place, root) {
+  const text = place.querySelector("textarea");
+  const said = place.querySelector("[data-said]");
+  const answer = place.querySelector("[data-answer]");
+  const say = (words) => (said.textContent = words);
+  const engine = new Engine(root, place.dataset, say);
+
+  const run = async () => {
+    const start = performance.now();
+    history.replaceState(null, "", `${location.pathname}?q=${encodeURIComponent(text.value)}`);
+    try {
+      const result = await engine.query(text.value);
+      const seconds = ((performance.now() - start) / 1000).toFixed(2);
+      const cut = result.numRows > MOST_ROWS ? `, the first ${MOST_ROWS} of them below` : "";
+      answer.replaceChildren(tableOf(result));
+      say(`${result.numRows.toLocaleString("en")} rows in ${seconds} s${cut}.`);
+    } catch (error) {
+      answer.replaceChildren();
+      say(error.message);
+    }
+  };
+  const given = new URLSearchParams(location.search).get("q");
+  if (given) text.value = given;
+  place.querySelector("[data-run]").addEventListener("click", run);
+  text.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) run();
+  });
+  for (const button of place.querySelectorAll("[data-sql]")) {
+    button.addEventListener("click", () => {
+      text.value = button.dataset.sql;
+      run();
+    });
+  }
+}

@@ -1,0 +1,108 @@
+"""SQL in the browser: the engine is the pinned one, runs offline, and is left out by a sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from atlas_site.build import build_site
+from atlas_site.options import SiteOptions
+from atlas_site.sql_engine import DUCKDB, engine_folder, unpack, without_imports
+from site_browser import watch
+
+from atlas_db.browser_tables import write_browser_tables
+from atlas_db.errors import SiteError
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """A small package in the form of npm's."""
+    path = tmp_path / "package.tgz"
+    with tarfile.open(path, "w:gz") as tar:
+        for name in DUCKDB.files:
+            member = tarfile.TarInfo(name)
+            member.size = 5
+            tar.addfile(member, io.BytesIO(b"hello"))
+    return path
+
+
+def test_another_package_is_refused(archive: Path, tmp_path: Path) -> None:
+    with pytest.raises(SiteError, match="it is not the pinned package"):
+        unpack(archive, DUCKDB, tmp_path)
+    pinned = dataclasses.replace(DUCKDB, sha256=hashlib.sha256(archive.read_bytes()).hexdigest())
+    unpack(archive, pinned, tmp_path)
+    for name in DUCKDB.files.values():
+        assert (tmp_path / name).read_bytes() == b"hello"
+
+
+def test_the_librarys_imports_of_arrow_take_the_global() -> None:
+    code = 'let x=1;import*as u from"apache-arrow";u.f();import*as d from"apache-arrow";d.g();'
+    assert without_imports(code) == (
+        "let x=1;const u=globalThis.Arrow;u.f();const d=globalThis.Arrow;d.g();"
+    )
+    with pytest.raises(SiteError, match="imports Arrow in another way"):
+        without_imports("let x=1;")
+
+
+def test_tables_for_the_browser_are_whole_and_small(synthetic_atlas: Path, tmp_path: Path) -> None:
+    made = write_browser_tables(
+        synthetic_atlas, tmp_path / "t", max_bytes=200_000, without=["thumbnails"]
+    )
+    names = {table.table for table, _ in made}
+    assert {"atlas", "units", "concept_units"} <= names
+    assert "thumbnails" not in names
+    for table, path in made:
+        assert path.stat().st_size <= 200_000
+        with duckdb.connect(str(path), read_only=True) as connection:
+            (n_rows,) = connection.execute(f'SELECT count(*) FROM "{table.table}"').fetchone()
+        assert n_rows == table.n_rows
+
+
+def test_without_the_engine_the_page_says_so(built_site: Any) -> None:
+    page = (built_site.folder / "sql.html").read_text("utf-8")
+    assert "made without SQL in the browser" in page
+    assert "data-ask" not in page
+    assert not (built_site.folder / "assets/duckdb").exists()
+
+
+@pytest.mark.skipif(
+    not engine_folder().is_dir(), reason="`neuron-atlas site --sql-page` fetches it"
+)
+def test_a_question_is_answered_in_the_browser(
+    synthetic_atlas: Path, tmp_path: Path, browser: Any, serve_folder: Any
+) -> None:
+    build_site(synthetic_atlas, tmp_path / "out", SiteOptions(sql_page=True))
+    base = serve_folder(tmp_path / "out")
+    amiss: list[str] = []
+    page = browser.new_page()
+    watch(page, base, amiss)
+    page.goto(f"{base}/sql.html")
+    said = page.locator("[data-ask] [data-said]")
+    page.locator("#na-sql").fill(
+        "SELECT layer, count(*) AS n FROM units JOIN layers USING (layer) GROUP BY layer ORDER BY 1"
+    )
+    page.locator("[data-run]").click()
+    said.get_by_text("3 rows in").wait_for(timeout=120_000)
+    cells = page.locator("[data-answer] td").all_inner_texts()
+    assert cells == ["0", "32", "1", "32", "2", "32"]
+    page.get_by_role("button", name="Most of one category").click()
+    said.get_by_text("20 rows in").wait_for()
+    page.locator("#na-sql").fill("SELECT top_tokens FROM units WHERE uid = 4")
+    page.locator("#na-sql").press("Control+Enter")
+    said.get_by_text("1 rows in").wait_for()
+    assert page.locator("[data-answer] td").inner_text().startswith("[")
+    assert not amiss
+    # What would need another host is an error: the policy holds the engine, too.
+    page.locator("#na-sql").fill("SELECT * FROM 'https://host.example/x.parquet'")
+    page.locator("[data-run]").click()
+    said.get_by_text("rror").wait_for()
+    page.close()
+    assert amiss
+    assert all("Content Security Policy" in one or "host.example" in one for one in amiss)
+    assert not any("ERR_NAME_NOT_RESOLVED" in one for one in amiss)
