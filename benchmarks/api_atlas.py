@@ -134,7 +134,6 @@ _TABLES = (
 )
 _PROVENANCE = {
     "name": "synthesised",
-    "content_hash": "0" * 64,
     "schema_version": str(SCHEMA_VERSION),
     "created": "2026-01-01T00:00:00+00:00",
     "command": "python -m benchmarks.api_load",
@@ -143,14 +142,16 @@ _PROVENANCE = {
 } | dict.fromkeys(("captioner", "dataset", "settings", "versions"), "{}")
 
 
-def make_atlas(path: Path, n_layers: int, units_per_layer: int) -> None:
+def make_atlas(
+    path: Path, n_layers: int, units_per_layer: int, *, content_hash: str = "0" * 64
+) -> None:
     """Write an atlas of n_layers * units_per_layer units."""
     engine = create_engine(f"duckdb:///{path}")
     Base.metadata.create_all(engine)
     engine.dispose()
     model = {"n_layers": n_layers, "units_per_layer": units_per_layer}
     model |= {"grid_rows": 14, "grid_columns": 14, "d_model": 4096, "d_vocab": N_CONCEPTS}
-    provenance = _PROVENANCE | {"model": json.dumps(model)}
+    provenance = _PROVENANCE | {"model": json.dumps(model), "content_hash": content_hash}
     values = {"n": n_layers * units_per_layer, "m": units_per_layer}
     with duckdb.connect(str(path)) as connection:
         connection.executemany("INSERT INTO atlas VALUES (?, ?)", list(provenance.items()))

@@ -31,6 +31,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -63,7 +64,7 @@ SELECT u.*,
  (SELECT json_group_array(json_array(n.cosine, v.uid, v.layer, v.unit, v.top_tokens, v.n_images,
    v.image_frequency, v.best_attribution, v.mean_attribution, v.activation_max))
   FROM unit_neighbours n JOIN units v ON v.uid = n.neighbour_uid WHERE n.uid = u.uid) AS similar
-FROM units u WHERE uid = :uid
+FROM units u WHERE uid = CAST(:uid AS INTEGER)
 """
 _CONCEPT_SQL = """
 SELECT c.*, (SELECT json_group_array(concept) FROM concept_neighbours WHERE concept = :concept)
@@ -75,16 +76,20 @@ JOIN units u USING (uid) JOIN concepts c ON c.concept = :concept
 ORDER BY cu.prob DESC, uid
 """
 _LAYER_SQL = """
-SELECT (SELECT count(*) FROM units WHERE layer = :layer) AS total, uid, layer, unit, top_tokens,
- n_images, image_frequency, is_always_on, is_interpretable, n_dictionary_words, best_attribution,
- mean_attribution, activation_max
-FROM units WHERE layer = :layer ORDER BY best_attribution DESC, uid LIMIT 50
+SELECT (SELECT count(*) FROM units WHERE layer = CAST(:layer AS INTEGER)) AS total, uid, layer,
+ unit, top_tokens, n_images, image_frequency, is_always_on, is_interpretable, n_dictionary_words,
+ best_attribution, mean_attribution, activation_max
+FROM units WHERE layer = CAST(:layer AS INTEGER) ORDER BY best_attribution DESC, uid LIMIT 50
 """
 _FILTER_SQL = """
-SELECT (SELECT count(*) FROM units WHERE layer = :layer AND n_images >= :least) AS total, uid,
- layer, unit, top_tokens, n_images, image_frequency, is_always_on, is_interpretable,
- n_dictionary_words, best_attribution, mean_attribution, activation_max
-FROM units WHERE layer = :layer AND n_images >= :least ORDER BY activation_max DESC, uid LIMIT 50
+WITH chosen AS (
+ SELECT * FROM units
+ WHERE layer = CAST(:layer AS INTEGER) AND n_images >= CAST(:least AS INTEGER)
+)
+SELECT (SELECT count(*) FROM chosen) AS total, uid, layer, unit, top_tokens, n_images,
+ image_frequency, is_always_on, is_interpretable, n_dictionary_words, best_attribution,
+ mean_attribution, activation_max
+FROM chosen ORDER BY activation_max DESC, uid LIMIT 50
 """
 _SCAN_SQL = (
     "SELECT avg(activation_max) AS a, avg(best_attribution) AS b, sum(n_images) AS n "
@@ -158,6 +163,19 @@ def datasette_address(kind: str, key: str) -> str:
     return "/atlas.json?" + urlencode({**query, "_shape": "array"})
 
 
+def refuse_empty_answers(port: int, addresses: Mapping[str, Callable[[], str]]) -> None:
+    """Ask each kind of request once: an answer of nothing is quick, and says nothing.
+
+    Raises:
+        SystemExit: One answers with an empty list.
+    """
+    for kind, address in addresses.items():
+        asked = address()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{asked}", timeout=60) as answer:
+            if not json.load(answer):
+                raise SystemExit(f"{kind}: no rows at {asked}")
+
+
 def measure_all(
     name: str, process: int, port: int, addresses: Mapping[str, Callable[[], str]], seconds: float
 ) -> dict[str, Any]:
@@ -227,6 +245,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             theirs += ["--setting", name, str(value)]
         with server(theirs, port) as process:
             made = addresses(datasette_address)
+            refuse_empty_answers(port, {k: v for k, v in made.items() if "filter" not in k})
             results["datasette"] = measure_all("datasette", process, port, made, arguments.seconds)
     described = description(arguments, shape, atlas, sqlite)
     described["atlas"]["seconds until answers were written"] = prepared_s
