@@ -1,10 +1,9 @@
 """The OpenAPI document held against the application by schemathesis, with all of its checks.
 
-Half of the cases send only what the document allows, half what it does not. More cases:
-`NEURON_ATLAS_FUZZ_EXAMPLES=100` makes about 2,000.
+Half of the cases send only what the document allows, half what it does not. A few for each address
+by default; `pytest -m slow tests/api/test_fuzz.py` sends more than 2,000.
 """
 
-import os
 from typing import Any
 
 import pytest
@@ -13,7 +12,10 @@ from apiflask import APIFlask
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 
-N_EXAMPLES = int(os.environ.get("NEURON_ATLAS_FUZZ_EXAMPLES", "10"))
+N_EXAMPLES = 10
+#: Of the slow test; it asks that they come to `MIN_CASES` in all.
+N_MANY_EXAMPLES = 120
+MIN_CASES = 2000
 #: Addresses with parameters: without any, nothing can be sent that is not allowed.
 WITH_PARAMETERS = (
     "/concepts",
@@ -35,7 +37,6 @@ HEADERS = {"Accept-Encoding": "identity"}
 #: Schemathesis's own, and 422: filters by what no experiment measured are well formed.
 ACCEPTED = ["2xx", "3xx", "401", "403", "404", "409", "422", "429", "5xx"]
 SETTINGS = settings(
-    max_examples=N_EXAMPLES,
     deadline=None,
     derandomize=True,
     database=None,
@@ -56,13 +57,19 @@ def operations(app: APIFlask) -> dict[str, Any]:
     }
 
 
-def hold(operation: Any, mode: GenerationMode) -> None:
-    @SETTINGS
+def hold(operation: Any, mode: GenerationMode, n_examples: int = N_EXAMPLES) -> int:
+    """Send cases until one shows a failure; give how many were sent."""
+    n_cases = 0
+
+    @settings(SETTINGS, max_examples=n_examples)
     @given(case=operation.as_strategy(generation_mode=mode))
     def check(case: Any) -> None:
+        nonlocal n_cases
+        n_cases += 1
         case.call_and_validate(headers=HEADERS)
 
     check()
+    return n_cases
 
 
 def test_all_addresses_are_fuzzed(operations: dict[str, Any]) -> None:
@@ -77,3 +84,14 @@ def test_what_is_allowed_is_answered_as_described(operations: dict[str, Any], pa
 @pytest.mark.parametrize("path", WITH_PARAMETERS)
 def test_what_is_not_allowed_is_refused_as_described(operations: dict[str, Any], path: str) -> None:
     hold(operations[path], GenerationMode.NEGATIVE)
+
+
+@pytest.mark.slow
+def test_two_thousand_cases_find_nothing(operations: dict[str, Any]) -> None:
+    n_cases = 0
+    for path in (*WITH_PARAMETERS, *WITHOUT):
+        n_cases += hold(operations[path], GenerationMode.POSITIVE, N_MANY_EXAMPLES)
+    for path in WITH_PARAMETERS:
+        n_cases += hold(operations[path], GenerationMode.NEGATIVE, N_MANY_EXAMPLES)
+    print(f"{n_cases} cases")
+    assert n_cases >= MIN_CASES
