@@ -87,12 +87,15 @@ EXPERIMENT_SCHEMAS: Mapping[str, pa.Schema] = {
     ),
     # Selectivity: the units that are in the top 100 of most images of a category, from rank 1;
     # the mean over a category's images of a unit's greatest activation; entropy over categories
-    # in bits, 0 for a unit of one category alone, with the p-value of a permutation test.
+    # in nats, 0 for a unit of one category alone, with the p-value of a permutation test.
     "category_units": _schema("category_id i32, rank i16, uid i32, n_images i32"),
     "unit_category_activations": _schema("uid i32, category_id i32, n_images i32, activation f32"),
     "unit_selectivity": _schema(
         "uid i32, n_categories i32, entropy f32, entropy_p f32?, best_category_id i32"
     ),
+    # Units that say a category (three or more of its words among their ten tokens), and in how
+    # many of their 16 exemplars it is; the best first.
+    "category_coverage": _schema("category_id i32, uid i32, n_words i8, n_exemplars i8"),
     # Attributions side by side, each for one unit and image: null where a method does not apply.
     "attribution_methods": _schema(
         "image_id i64, target i8, uid i32, z_gradient f32, a_gradient f32, gradient_free f32, "

@@ -23,10 +23,15 @@ from atlas_db.concepts import fold, slug, stem
 from atlas_db.content_hash import HASHED_KEYS, canonical_json, content_hash
 from atlas_db.errors import AtlasFileError, RunError
 from atlas_db.load_checks import refuse_contradictions
+from atlas_db.load_experiments import (
+    create_experiment_views,
+    experiment_entries,
+    load_experiments,
+)
 from atlas_db.load_sql import IMAGE_TABLES, MERGED_TABLES, UNIT_TABLES
 from atlas_db.merge import exemplar_blocks, merged_exemplars, merged_sums
 from atlas_db.publish import partial_file, publish
-from atlas_db.run_check import CheckedRun, check_run
+from atlas_db.run_check import CheckedRun, check_run, sql_paths
 from atlas_db.run_format import (
     ALWAYS_ON_MIN_FREQUENCY,
     ALWAYS_ON_MIN_RATIO,
@@ -35,7 +40,7 @@ from atlas_db.run_format import (
     SHARD_SCHEMAS,
     WEIGHTS_SCHEMAS,
 )
-from atlas_db.schema import EXEMPLAR_ACTIVATIONS, INDEXES, SCHEMA_VERSION, Base
+from atlas_db.schema import INDEXES, SCHEMA_VERSION, VIEWS, Base
 
 #: Called with the name of a stage, the steps of it that are done and how many it has.
 Progress = Callable[[str, int, int], None]
@@ -103,7 +108,8 @@ def _fill(connection: duckdb.DuckDBPyConnection, run: CheckedRun, tell: Progress
     with _transaction(connection):
         for made in Base.metadata.tables.values():
             connection.execute(str(CreateTable(made).compile(dialect=Dialect())))
-        connection.execute(EXEMPLAR_ACTIVATIONS)
+        for view in VIEWS:
+            connection.execute(view)
         _create_views(connection, run)
     refuse_contradictions(connection, run)
     _load_blobs(connection, run, tell)
@@ -112,6 +118,7 @@ def _fill(connection: duckdb.DuckDBPyConnection, run: CheckedRun, tell: Progress
         for done, (table, statement) in enumerate(statements):
             tell("load", done, n_steps)
             _insert(connection, table, statement, run)
+        load_experiments(connection, run)
     tell("load", n_steps - 3, n_steps)
     with _transaction(connection):
         for table, column in INDEXES:
@@ -155,14 +162,9 @@ def _insert_arrow(connection: duckdb.DuckDBPyConnection, target: str, rows: pa.T
 
 def _create_views(connection: duckdb.DuckDBPyConnection, run: CheckedRun) -> None:
     for table in (*DATASET_SCHEMAS, *WEIGHTS_SCHEMAS, *SHARD_SCHEMAS):
-        files = ", ".join(_sql_path(path) for path in run.files(table))
+        files = sql_paths(run.files(table))
         connection.execute(f"CREATE TEMP VIEW run_{table} AS FROM read_parquet([{files}])")
-
-
-def _sql_path(path: Path) -> str:
-    """Quote a path for `read_parquet`, which reads it as a pattern."""
-    plain = "".join(f"[{c}]" if c in "[*?" else c for c in str(path.resolve()))
-    return "'" + plain.replace("'", "''") + "'"
+    create_experiment_views(connection, run)
 
 
 def _load_blobs(connection: duckdb.DuckDBPyConnection, run: CheckedRun, tell: Progress) -> None:
@@ -220,6 +222,7 @@ def _name(connection: duckdb.DuckDBPyConnection, run: CheckedRun) -> str:
     values: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "formula": manifest["settings"]["formula"],
+        "experiments": experiment_entries(run),
         **{key: manifest[key] for key in (*HASHED_KEYS, "name", "created", "command", "is_random")},
         "versions": {**manifest["versions"], "duckdb (ingest)": duckdb.__version__},
     }

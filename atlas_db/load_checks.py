@@ -5,6 +5,7 @@ from __future__ import annotations
 import duckdb
 
 from atlas_db.errors import RunError
+from atlas_db.experiment_format import EXPERIMENT_SCHEMAS
 from atlas_db.run_check import CheckedRun
 
 #: What is wrong, and how many rows of which table show it.
@@ -50,6 +51,22 @@ _CONTRADICTIONS = (
     (
         "heatmaps that are not of one byte a patch",
         "FROM run_image_units WHERE octet_length(heatmap) NOT IN (0, $n_patch)",
+    ),
+    *(
+        (
+            f"rows of the experiments' {table} of units that do not exist",
+            f"FROM run_{table} WHERE uid NOT BETWEEN 0 AND $n_units - 1",
+        )
+        for table, schema in EXPERIMENT_SCHEMAS.items()
+        if "uid" in schema.names
+    ),
+    *(
+        (
+            f"rows of the experiments' {table} of images that were not read",
+            f"FROM run_{table} ANTI JOIN run_captions USING (image_id)",
+        )
+        for table, schema in EXPERIMENT_SCHEMAS.items()
+        if "image_id" in schema.names
     ),
     (
         "units without an exemplar",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from atlas_db.errors import RunError
+from atlas_db.experiment_format import (
+    EXPERIMENT_FILE,
+    EXPERIMENT_SCHEMAS,
+    FIGURE_SCHEMA,
+    FIGURES,
+    read_experiment,
+    run_state,
+)
 from atlas_db.run_format import (
     DATASET_SCHEMAS,
     SHARD_SCHEMAS,
@@ -29,6 +37,14 @@ _MODEL_KEYS = ("n_layers", "units_per_layer", "grid_rows", "grid_columns")
 
 
 @dataclass(frozen=True)
+class ExperimentEntry:
+    """A whole experiment of a run: its folder, and what its `experiment.json` says."""
+
+    folder: Path
+    content: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class CheckedRun:
     """A run folder whose shards cover the data set and have the bytes that they should."""
 
@@ -36,6 +52,7 @@ class CheckedRun:
     manifest: Mapping[str, Any]
     shards: tuple[Path, ...]  # by rising range
     skipped: tuple[Mapping[str, Any], ...]
+    experiments: tuple[ExperimentEntry, ...]  # by name
 
     @property
     def units_per_layer(self) -> int:
@@ -60,7 +77,19 @@ class CheckedRun:
             return [self.path / "dataset" / f"{table}.parquet"]
         if table in WEIGHTS_SCHEMAS:
             return [self.path / "weights" / f"{table}.parquet"]
+        if table in EXPERIMENT_SCHEMAS:
+            file = f"{table}.parquet"
+            return [e.folder / file for e in self.experiments if file in e.content["files"]]
         return [shard / f"{table}.parquet" for shard in self.shards]
+
+
+def sql_paths(paths: Sequence[Path]) -> str:
+    """Quote paths for `read_parquet`, which reads each as a pattern."""
+    quoted = []
+    for path in paths:
+        plain = "".join(f"[{c}]" if c in "[*?" else c for c in str(path.resolve()))
+        quoted.append("'" + plain.replace("'", "''") + "'")
+    return ", ".join(quoted)
 
 
 def check_run(run: Path) -> Generator[tuple[int, int], None, CheckedRun]:
@@ -86,7 +115,7 @@ def check_run(run: Path) -> Generator[tuple[int, int], None, CheckedRun]:
         yield done, len(entries)
         skipped += _check_shard(run, entry)
     folders = tuple(shard_folder(run, entry["index"]) for entry in entries)
-    return CheckedRun(run, manifest, folders, tuple(skipped))
+    return CheckedRun(run, manifest, folders, tuple(skipped), _check_experiments(run, manifest))
 
 
 def checked_run(run: Path) -> CheckedRun:
@@ -141,6 +170,27 @@ def _check_shard(run: Path, entry: Mapping[str, Any]) -> list[Mapping[str, Any]]
         _check_hash(folder / file, shard["files"][file], again)
         _check_table(folder / file, schema)
     return list(shard["skipped"])
+
+
+def _check_experiments(run: Path, manifest: Mapping[str, Any]) -> tuple[ExperimentEntry, ...]:
+    """Check the experiments that are whole; unfinished ones are no part of the run yet."""
+    entries = []
+    for path in sorted(run.glob(f"experiments/*/{EXPERIMENT_FILE}")):
+        folder = path.parent
+        if folder.suffix in (".partial", ".chunks"):
+            continue
+        content = read_experiment(folder)
+        assert content is not None
+        if content["run_state"] != run_state(manifest):
+            raise RunError(
+                f"{folder} was made from other shards than those of {run}. Give `neuron-atlas "
+                f"report {run}` again, or delete the folder."
+            )
+        schemas = {FIGURES: FIGURE_SCHEMA, **EXPERIMENT_SCHEMAS}
+        for name in content["files"]:
+            _check_table(folder / name, schemas[name.removesuffix(".parquet")])
+        entries.append(ExperimentEntry(folder, content))
+    return tuple(entries)
 
 
 def _check_hash(path: Path, sha256: str, advice: str) -> None:

@@ -11,35 +11,25 @@ Every table is stored in the order of its key, so that a look-up touches few row
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-from sqlalchemy import REAL, BigInteger, Integer, LargeBinary, SmallInteger, Text
+from sqlalchemy import REAL, BigInteger
 from sqlalchemy import types as sqltypes
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from atlas_db.schema_base import (
+    Base,
+    Big,
+    Blob,
+    Double,
+    Int,
+    Real,
+    Real_,
+    Small,
+    Texts,
+)
+from atlas_db.schema_experiments import EXPERIMENT_INDEXES, EXPERIMENT_VIEWS
 
 #: Raised whenever a reader of the old tables would fail or err on the new ones.
-SCHEMA_VERSION = 1
-
-Small = Annotated[int, mapped_column(SmallInteger)]
-Int = Annotated[int, mapped_column(Integer)]
-Big = Annotated[int, mapped_column(BigInteger)]
-Real = Annotated[float, mapped_column(REAL)]
-Real_ = Annotated[float | None, mapped_column(REAL)]
-Double = Annotated[float, mapped_column(sqltypes.Double)]
-Blob = Annotated[bytes, mapped_column(LargeBinary)]
-Texts = Annotated[list[str], mapped_column(sqltypes.ARRAY(Text))]
-
-
-class Base(DeclarativeBase):
-    """A mapping, declared as `class Unit(Base, table="units", key="uid")`.
-
-    `key` names the columns that tell rows apart, for the ORM alone.
-    """
-
-    def __init_subclass__(cls, *, table: str, key: str, **options: Any) -> None:
-        cls.__tablename__ = table
-        cls.__mapper_args__ = {"primary_key": key.split()}
-        super().__init_subclass__(**options)
+SCHEMA_VERSION = 2
 
 
 class AtlasValue(Base, table="atlas", key="key"):
@@ -349,7 +339,10 @@ class UnitImage(Base, table="unit_images", key="uid image_id target"):
 
 
 class UnitCategory(Base, table="unit_categories", key="uid category_id"):
-    """A unit and a category: the images of the category in whose top 100 the unit is."""
+    """A unit and a category: the images of the category in whose top 100 the unit is.
+
+    The view `unit_category_figures` has them beside what the experiments measured of the pair.
+    """
 
     uid: Mapped[Int]
     category_id: Mapped[Int]
@@ -379,6 +372,7 @@ INDEXES = (
     ("targets", "image_id"),
     ("attributions", "image_id"),
     ("image_units", "image_id"),
+    *EXPERIMENT_INDEXES,
 )
 
 #: One row for each exemplar, its map as a list of activations, row by row from the top left.
@@ -395,3 +389,6 @@ SELECT exemplars.uid, exemplars.layer, exemplars.unit, exemplars.rank, exemplars
     ] AS activations
 FROM exemplars JOIN heatmaps USING (uid)
 """
+
+#: Statements that make the views.
+VIEWS = (EXEMPLAR_ACTIVATIONS, *EXPERIMENT_VIEWS)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 
 from atlas_db.schema import Base
+from atlas_db.schema_experiments import VIEW_TEXTS
 
 _VIEWS = {
+    **VIEW_TEXTS,
     "exemplar_activations": "One row for each exemplar: its activation map as a list, row by row.",
 }
 

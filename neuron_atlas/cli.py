@@ -19,6 +19,7 @@ from neuron_atlas.commands.ingest import ingest
 from neuron_atlas.commands.lookup import image, lookup, sql, unit
 from neuron_atlas.commands.miniature import miniature
 from neuron_atlas.commands.prepare import prepare
+from neuron_atlas.commands.report import report
 from neuron_atlas.commands.serve import serve
 from neuron_atlas.commands.site import site
 from neuron_atlas.commands.train_adapter import train_adapter
@@ -47,6 +48,7 @@ for command in (
     demo,
     build,
     ingest,
+    report,
     site,
     serve,
     lookup,

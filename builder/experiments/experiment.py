@@ -48,7 +48,7 @@ class Figure:
 
     Attributes:
         figure: What is measured, the same for all arms: "p(target)", "IoU".
-        measure: Unit of measure: "share", "logit", "IoU", "cosine", "bits", "units", ...
+        measure: Unit of measure: "share", "logit", "IoU", "cosine", "nats", "units", ...
         value: None where it was left out; `note` then says why.
         low, high: 95 % interval, None where there is none (an exact count).
         n: Over how many images, units or pairs; `note` says of what where it is not plain.

@@ -7,11 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from atlas_db.errors import RunError
 from atlas_db.run_format import DATASET_SCHEMAS
+from builder.batch_size import measured_batch_size
 from builder.captioner import Captioner, load_captioner
 from builder.coco import CocoDataset
 from builder.experiments.context import FinishedRun
+from builder.experiments.passes import Passes
 from builder.language_model import LanguageModel
 from builder.manifest import captioner_entry
 
@@ -44,6 +48,18 @@ def find_captioner(
             f"{', '.join(different)} differ. Name that one with --captioner."
         )
     return captioner, model
+
+
+def choose_batch_size(captioner: Captioner, model: LanguageModel) -> int:
+    """Measure how many images the device holds in one pass that attributes to every unit."""
+    passes = Passes(captioner, model)
+    n_patch, width = captioner.config.n_patch, captioner.d_model
+
+    def probe(n: int) -> None:
+        noise = torch.randn(n, n_patch, width, device=captioner.device, dtype=captioner.dtype)
+        passes.unit_attributions(noise)
+
+    return measured_batch_size(probe, captioner.device)
 
 
 def _different(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:

@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from atlas_db.errors import RunError
+from atlas_db.errors import ExperimentError, RunError
 from atlas_db.experiment_format import (
     EXPERIMENT_FILE,
     EXPERIMENT_FORMAT,
@@ -83,6 +83,21 @@ class FinishedExperiment:
     is_new: bool  # False: it had been run before
 
 
+def choose_experiments(names: Sequence[str]) -> tuple[Experiment, ...]:
+    """Give the experiments of these names, in the order of the report; all where none is named.
+
+    Raises:
+        ExperimentError: There is none of a name; says which there are.
+    """
+    known = [experiment.name for experiment in EXPERIMENTS]
+    for name in names:
+        if name not in known:
+            raise ExperimentError(
+                f"There is no experiment {name!r}. There are: {', '.join(known)}."
+            )
+    return tuple(e for e in EXPERIMENTS if not names or e.name in names)
+
+
 def run_experiments(
     context: ExperimentContext, experiments: Sequence[Experiment] = EXPERIMENTS
 ) -> Iterator[FinishedExperiment]:
@@ -113,6 +128,7 @@ def run_experiment(context: ExperimentContext, experiment: Experiment) -> Finish
         "version": EXPERIMENT_VERSION,
         **wanted,
         "title": experiment.title,
+        "place": _place(experiment),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - started, 1),
         "device": str(context.device),
@@ -151,6 +167,12 @@ def _identity(context: ExperimentContext, experiment: Experiment) -> dict[str, A
     }
     as_read: dict[str, Any] = json.loads(canonical(found))
     return as_read
+
+
+def _place(experiment: Experiment) -> int:
+    """Say where in the report an experiment stands; others than the known come last."""
+    names = [known.name for known in EXPERIMENTS]
+    return names.index(experiment.name) if experiment.name in names else len(names)
 
 
 def _finished(folder: Path) -> dict[str, Any] | None:

@@ -23,7 +23,7 @@ from atlas_db.errors import AtlasFileError, RunError
 from atlas_db.fixtures import write_synthetic_run
 from atlas_db.ingest import ingest
 from atlas_db.run_format import file_sha256, write_json
-from atlas_db.schema import INDEXES, Base, Exemplar, Unit
+from atlas_db.schema import INDEXES, SCHEMA_VERSION, Base, Exemplar, Unit
 
 SMALL = {"n_layers": 2, "units_per_layer": 12, "n_images": 20, "grid": (4, 4)}
 
@@ -432,7 +432,7 @@ def test_a_database_that_is_no_atlas(tmp_path: Path) -> None:
         open_atlas(path)
 
 
-@pytest.mark.parametrize("version", ["0", "2", None])
+@pytest.mark.parametrize("version", ["0", "1", "3", None])
 def test_an_atlas_of_another_schema_version(tmp_path: Path, version: str | None) -> None:
     path = tmp_path / "a.duckdb"
     with duckdb.connect(str(path)) as connection:
@@ -441,7 +441,8 @@ def test_an_atlas_of_another_schema_version(tmp_path: Path, version: str | None)
             connection.execute("INSERT INTO atlas VALUES ('schema_version', ?)", [version])
     with pytest.raises(AtlasFileError) as caught:
         open_atlas(path)
-    assert f"is of schema version {version}, this program reads version 1" in str(caught.value)
+    wanted = f"is of schema version {version}, this program reads version {SCHEMA_VERSION}"
+    assert wanted in str(caught.value)
     assert f"neuron-atlas ingest RUN --db {path}" in str(caught.value)
 
 

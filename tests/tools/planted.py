@@ -49,11 +49,16 @@ class Planted:
     token_id: int
 
 
-def plant(folder: Path, n_images: int) -> Planted:
-    """Draw pictures, make a random captioner, plant the unit, and write both."""
+def plant(folder: Path, n_images: int, *, is_alone: bool = False) -> Planted:
+    """Draw pictures, make a random captioner, plant the unit, and write both.
+
+    With `is_alone` no other unit writes anything.
+    """
     source = folder / "captioner"
     init_random_captioner(source, family="gptj", size="tiny")
     captioner = load_captioner(source)
+    if is_alone:
+        _silence(captioner.model)
     drawn = [_draw(np.random.default_rng(i)) for i in range(n_images)]
     pixels = normalise(np.stack([np.asarray(image) for image, _ in drawn]), captioner.config)
     patches = captioner.encode(pixels)
@@ -81,6 +86,12 @@ def _patches_of_disc(centre: tuple[int, int]) -> np.ndarray:
     x, y = centre
     far = (middles[None, :] - x) ** 2 + (middles[:, None] - y) ** 2
     return (far < RADIUS_PX**2).ravel()
+
+
+@torch.no_grad()
+def _silence(model: Any) -> None:
+    for block in model.transformer.h:
+        block.mlp.fc_out.weight.zero_()
 
 
 @torch.no_grad()

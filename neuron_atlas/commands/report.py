@@ -1,0 +1,145 @@
+"""`neuron-atlas report`: the paper's experiments on a finished run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from neuron_atlas.commands.build_options import BatchSize
+from neuron_atlas.progress import ProgressBars
+
+
+@click.command()
+@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option(
+    "--images",
+    "n_images",
+    type=click.IntRange(min=1),
+    default=200,
+    show_default=True,
+    help="Images of the sample that are looked at; the paper's tables have 1000.",
+)
+@click.option(
+    "--only",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Run this experiment alone; may be given several times.",
+)
+@click.option(
+    "--db",
+    "--database",
+    "database",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Make this atlas anew of the run and all of its experiments.",
+)
+@click.option(
+    "--captioner",
+    "captioner_source",
+    metavar="DIR|PRESET",
+    help="The run's captioner. [default: where it was when the run was built]",
+)
+@click.option(
+    "--coco",
+    "coco_folder",
+    type=click.Path(path_type=Path),
+    help="The folder of the run's data set. [default: where it was when the run was built]",
+)
+@click.option("--device", default=None, help="cpu, cuda, ... [default: cuda where there is one]")
+@click.option(
+    "--batch-size",
+    type=BatchSize(),
+    default="auto",
+    show_default=True,
+    metavar="N|auto",
+    help="Images in one pass; auto measures what the device holds.",
+)
+@click.option(
+    "--workers",
+    "n_workers",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Processes that read images; 0: none but this.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of everything at random.")
+@click.option(
+    "--scores",
+    "score_models",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of models for BERTScore and CLIPScore. [default: overlap of words alone]",
+)
+@click.option(
+    "--text",
+    "texts",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A text file for the units to read beside the human captions; may be given several times.",
+)
+@click.option(
+    "--words",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Which words belong to which category. [default: the data set's, else their names]",
+)
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+def report(
+    run_folder: Path,
+    *,
+    n_images: int,
+    names: tuple[str, ...],
+    database: Path | None,
+    captioner_source: str | None,
+    coco_folder: Path | None,
+    device: str | None,
+    batch_size: int | None,
+    n_workers: int,
+    seed: int,
+    score_models: Path | None,
+    texts: tuple[Path, ...],
+    words: Path | None,
+    quiet: bool,
+) -> None:
+    """Run the paper's experiments on a finished run, and print their figures.
+
+    Results are kept in the run folder: given again after it was stopped, or with other
+    experiments, it runs only what is missing.
+
+    \b
+    Examples:
+      neuron-atlas report atlas.run --db atlas.duckdb
+      neuron-atlas report atlas.run --only ablation --images 1000
+    """
+    from builder.devices import best_device
+    from builder.experiments.context import ExperimentContext, FinishedRun, ReportSettings
+    from builder.experiments.opening import choose_batch_size, find_captioner, find_dataset
+    from builder.experiments.run import choose_experiments, run_experiments
+    from neuron_atlas.commands.figure_texts import finished_lines
+
+    experiments = choose_experiments(names)
+    run = FinishedRun(run_folder)
+    dataset = find_dataset(run, coco_folder)
+    captioner, model = find_captioner(run, captioner_source, device=device or best_device())
+    with ProgressBars(is_quiet=quiet) as progress:
+        context = ExperimentContext(
+            captioner=captioner,
+            model=model,
+            dataset=dataset,
+            run=run,
+            settings=ReportSettings(n_images=n_images, seed=seed),
+            batch_size=batch_size or choose_batch_size(captioner, model),
+            n_workers=n_workers,
+            progress=progress,
+            score_models=score_models,
+            texts=texts,
+            words=words,
+        )
+        for finished in run_experiments(context, experiments):
+            if not quiet:
+                progress.close()
+                for line in finished_lines(finished):
+                    click.echo(line)
+    if database is not None:
+        from neuron_atlas.commands.ingest import ingest_run
+
+        ingest_run(run_folder, database, is_quiet=quiet)
