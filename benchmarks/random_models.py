@@ -66,6 +66,7 @@ class SyllableTokenizer:
 
     all_special_ids: tuple[int, ...] = ()
     bos_token_id = None
+    eos_token_id = 0
 
     def decode(self, token_ids: list[int], **_: Any) -> str:
         """Spell tokens as words."""
