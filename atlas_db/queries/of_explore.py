@@ -5,7 +5,7 @@ The lists are statements that the page shows word for word, so that a reader can
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from atlas_db.queries.of_units import summaries
 from atlas_db.queries.statements import FIRST, STOP, bulk_rows
@@ -242,6 +242,16 @@ def concept_uids(connection: Connection, first: str, last: str) -> dict[str, npt
         concept: np.array([uid for _, uid in group], np.int32)
         for concept, group in groupby(rows, key=itemgetter(0))
     }
+
+
+def concept_layers(connection: Connection, concepts: Collection[str]) -> dict[str, dict[int, int]]:
+    """Count the units that promote each of some concepts by layer: {concept: {layer: units}}."""
+    row = ConceptUnit
+    chosen = select(row.concept, row.layer, func.count()).where(row.concept.in_(sorted(concepts)))
+    found: dict[str, dict[int, int]] = {}
+    for concept, layer, n_units in connection.execute(chosen.group_by(row.concept, row.layer)):
+        found.setdefault(concept, {})[layer] = n_units
+    return found
 
 
 def listed_units(connection: Connection, chosen: UnitList) -> tuple[ListedUnit, ...]:

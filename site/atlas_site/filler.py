@@ -11,6 +11,7 @@ from atlas_db.connection import Connection
 from atlas_db.records import Page
 from atlas_site import list_pages
 from atlas_site.addresses import CONCEPTS_PAGE, IMAGES_PAGE, SHELL_PAGE, thumbnail_address
+from atlas_site.compare_page import compare
 from atlas_site.concept_page import concept_page
 from atlas_site.context import OWN_PAGE, ConceptLink, Scope, Site
 from atlas_site.downloads import check_command, download_table, licence_table, write_downloads
@@ -178,7 +179,7 @@ class Filler:
     def _write_rendered(self, rendered: Path) -> None:
         """Publish MkDocs's own files, the marks of its pages filled."""
         parts = make_parts(self.connection, self.site, self.everything)
-        parts |= self._downloads()
+        parts |= self._on_request()
         for path in sorted(rendered.rglob("*")):
             address = path.relative_to(rendered).as_posix()
             if path.is_dir() or address == SHELL_PAGE:
@@ -194,7 +195,8 @@ class Filler:
                 content = html.encode("utf-8")
             self.publisher.write(address, content)
 
-    def _downloads(self) -> dict[str, str]:
+    def _on_request(self) -> dict[str, str]:
+        """Make what the options ask for: files to take away, SQL, a second atlas."""
         options = self.request.options
         files = write_downloads(self.publisher, self.request.database, options, self.scratch)
         return {
@@ -206,6 +208,7 @@ class Filler:
                 self.scratch,
                 self.site.info.content_hash,
             ),
+            "compare": compare(self.connection, options.compare),
             "check": check_command(files),
             "licences": licence_table(self.site.info, queries.licences(self.connection)),
         }

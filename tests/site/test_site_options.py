@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import duckdb
 import numpy as np
 import pytest
 from atlas_site.build import build_site
@@ -187,3 +188,37 @@ def test_sitemaps_are_split_and_indexed() -> None:
 def test_wrong_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         SiteOptions(**wrong)
+
+
+def test_two_atlases_side_by_side(synthetic_atlas: Path, tmp_path: Path) -> None:
+    """The other one has a word less, a word more, and half of the units of a third."""
+    other = tmp_path / "other.duckdb"
+    other.write_bytes(synthetic_atlas.read_bytes())
+    with duckdb.connect(str(other)) as connection:
+        connection.execute("UPDATE atlas SET value = 'other <b>' WHERE key = 'name'")
+        connection.execute("DELETE FROM concepts WHERE concept = 'pizza'")
+        connection.execute(
+            "INSERT INTO concepts SELECT * REPLACE ('zebra' AS concept, 'zebra' AS slug) "
+            "FROM concepts WHERE concept = 'water'"
+        )
+        connection.execute("DELETE FROM concept_units WHERE concept = 'water' AND layer = 0")
+    out = tmp_path / "out"
+    build_site(synthetic_atlas, out, SiteOptions(compare=other, downloads_mb=0))
+    page = (out / "compare.html").read_text("utf-8")
+    assert "other &lt;b&gt;" in page
+    assert "other <b>" not in page
+    shared, only_here, only_there = re.split(r"<h2>Only in", page)
+    assert 'href="c/water.html"' in shared
+    assert "pizza" in only_here
+    assert "zebra" not in only_here.split("</div>")[0]
+    assert "zebra" in only_there
+    water = next(row for row in shared.split("<tr>") if 'href="c/water.html"' in row)
+    here, there = water.split('<td class="na-spark">')[1:]
+    assert "<title>Layer 0</title>" in here
+    heights = [float(h) for h in re.findall(r"v-([0-9.]+)h", here)]
+    assert min(heights) > 5
+    assert float(re.findall(r"v-([0-9.]+)h", there)[0]) < 1
+
+
+def test_without_another_atlas_the_page_says_how(built_site: Any) -> None:
+    assert "--compare B.duckdb" in (built_site.folder / "compare.html").read_text("utf-8")
