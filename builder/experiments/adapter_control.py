@@ -200,7 +200,6 @@ def _figures(
             value=test.distance,
             n=len(arms[arm]),
             arm=PATCHES,
-            control=arm,
             part=f"against {arm}",
             p_value=test.p,
             note="Two-sided; the paper prints D = .037, p > .5 for CLIPScore.",

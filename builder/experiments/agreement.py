@@ -195,7 +195,7 @@ def _figures(figure: str, scores: Mapping[str, Array], seed: int) -> Iterator[Fi
         figure=f"{figure}, decoded units above random pairs",
         measure="score",
         arm=OWN,
-        control=RANDOM,
+        note="The difference, image by image.",
     )
 
 

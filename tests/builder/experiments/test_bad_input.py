@@ -107,6 +107,10 @@ def run_whole(experiment: Experiment, context: ExperimentContext) -> Outcome:
     for name, table in outcome.tables.items():
         assert table.schema.names == EXPERIMENT_SCHEMAS[name].names
     assert outcome.figures
+    rows = {(f.figure, f.part, f.layer, f.k, f.arm) for f in outcome.figures}
+    for f in outcome.figures:
+        # A figure's control is a row beside it.
+        assert not f.control or (f.figure, f.part, f.layer, f.k, f.control) in rows
     return outcome
 
 
