@@ -35,6 +35,7 @@ LIMBER_FILE = "proj.ckpt"
 #: Pillow's numbers, as transformers' processors keep them.
 _RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 _UNKNOWN_SIZE_PX = 224
+_UNTRAINED = "The adapter of this captioner is untrained."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,8 @@ def assemble(
     }
     changes |= wanted.pixels or {}
     changes["adapter"] = Part(source=ADAPTER_FILE, licence=wanted.licence, origin="untrained")
-    config = replace(config, **changes, notice="The adapter of this captioner is untrained.")
+    notice = f"{config.notice} {_UNTRAINED}".strip()
+    config = replace(config, **changes, notice=notice)
     encoder, _ = load_encoder(config, out, device="cpu", dtype=torch.float32)
     n_patch, d_in = feature_shape(encoder, config.image_px)
     if config.pooling == "none":
@@ -97,7 +99,8 @@ def write_trained(captioner: Captioner, untrained: Path, out: Path, adapter: nn.
     }
     save_adapter(out / ADAPTER_FILE, adapter)
     save_adapter(out / LIMBER_FILE, adapter)
-    return write_config(out, replace(config, **parts, notice=""))
+    notice = config.notice.removesuffix(_UNTRAINED).strip()
+    return write_config(out, replace(config, **parts, notice=notice))
 
 
 _MODELS = ("language_model", "encoder")

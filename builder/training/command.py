@@ -76,8 +76,9 @@ def run_job(
     work = job.out / TRAINING_FOLDER
     device = job.device if world.device is None else str(world.device)
     if world.is_first:
+        wanted = replace(job.wanted, name=job.wanted.name or job.out.resolve().name)
         captioner = assemble(
-            job.wanted, work / "untrained", seed=job.seed, device=device, dtype=job.dtype
+            wanted, work / "untrained", seed=job.seed, device=device, dtype=job.dtype
         )
         _write_pairs(job, work)
     world.wait()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from atlas_db.errors import CaptionerError, DatasetError, RunError
 from builder.adapter import load_adapter
 from builder.build import build_run
 from builder.captioner import load_captioner
-from builder.captioner_config import read_config
+from builder.captioner_config import read_config, write_config
 from builder.coco import load_coco
 from builder.init_random import init_random_captioner
 from builder.settings import BuildSettings, Execution
@@ -251,6 +253,7 @@ def test_a_trained_captioner_is_built_from(tmp_path: Path, captioner_folder: Pat
 
     captioner = load_captioner(out)
     assert "4 steps of 4 pairs" in captioner.config.adapter.origin
+    assert (captioner.config.name, captioner.config.notice) == ("new", "")
     state = torch.load(out / "proj.ckpt", weights_only=True)
     assert set(state) == {"weight", "bias"}
     pixels = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
@@ -336,6 +339,17 @@ def test_wrong_usage(
     result = run_command("--out", "new", "--validation", "0", *arguments)
     assert result.exit_code == 2
     assert message in result.output
+
+
+def test_what_a_captioner_must_say_is_kept(tmp_path: Path, captioner_folder: Path) -> None:
+    like = shutil.copytree(captioner_folder, tmp_path / "like")
+    write_config(like, replace(read_config(like), notice="Interim weights."))
+    coco = write_small_coco(tmp_path / "coco", 8)
+    same = ["--like", like, "--coco", coco, "--split", SPLIT, "--out", tmp_path / "out"]
+    assert run_command(*same, *QUICK).exit_code == 0
+    assert read_config(tmp_path / "out").notice == "Interim weights."
+    untrained = read_config(tmp_path / "out" / "training" / "untrained")
+    assert untrained.notice == "Interim weights. The adapter of this captioner is untrained."
 
 
 def test_settings_come_from_the_encoder(tmp_path: Path, captioner_folder: Path) -> None:
