@@ -6,6 +6,15 @@ with open_atlas(path).connect() as connection:
 
 from atlas_db.queries.of_atlas import atlas_info, atlas_values, layers
 from atlas_db.queries.of_concepts import concept, concept_records, concepts
+from atlas_db.queries.of_experiments import (
+    category_units,
+    experiments,
+    image_ablations,
+    image_adapter_tokens,
+    replication,
+    text_exemplars,
+    unit_figures,
+)
 from atlas_db.queries.of_explore import (
     CATEGORY_UNITS_SQL,
     UNIT_LISTS,
@@ -35,24 +44,31 @@ __all__ = [
     "atlas_info",
     "atlas_values",
     "categories",
+    "category_units",
     "concept",
     "concept_layers",
     "concept_records",
     "concept_uids",
     "concepts",
     "examples",
+    "experiments",
     "first_tokens",
     "image",
+    "image_ablations",
+    "image_adapter_tokens",
     "image_records",
     "images",
     "layers",
     "licences",
     "listed_units",
+    "replication",
     "select",
     "similar_units",
+    "text_exemplars",
     "thumbnail",
     "unit",
     "unit_columns",
+    "unit_figures",
     "unit_records",
     "units",
 ]

@@ -1,0 +1,123 @@
+"""What the experiments measured: of the atlas as a whole, of a unit, of an image, of a category."""
+
+from __future__ import annotations
+
+import json
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import Connection, select, text
+
+from atlas_db.experiment_records import (
+    AblationRecord,
+    AdapterTokenRecord,
+    CategoryUnitRecord,
+    ExperimentRecord,
+    FigureRecord,
+    ReplicationRecord,
+    TextExemplarRecord,
+    UnitFigures,
+)
+from atlas_db.queries.of_atlas import atlas_values
+from atlas_db.schema_experiments import (
+    Ablation,
+    AdapterToken,
+    CategoryUnit,
+    ExperimentFigure,
+    Replication,
+    TextExemplar,
+)
+
+
+def experiments(connection: Connection) -> tuple[ExperimentRecord, ...]:
+    """List the experiments that were run, in the order of the report, with their figures."""
+    names = tuple(FigureRecord.__dataclass_fields__)
+    columns = [getattr(ExperimentFigure, name) for name in names]
+    rows = connection.execute(
+        select(ExperimentFigure.experiment, *columns).order_by(
+            ExperimentFigure.experiment, ExperimentFigure.number
+        )
+    ).all()
+    figures = {
+        name: tuple(FigureRecord(*row[1:]) for row in group)
+        for name, group in groupby(rows, key=lambda row: row[0])
+    }
+    entries = json.loads(atlas_values(connection).get("experiments", "[]"))
+    return tuple(
+        ExperimentRecord(
+            name=entry["name"],
+            title=entry["title"],
+            settings=entry["settings"],
+            created=entry["created"],
+            device=entry["device"],
+            figures=figures.get(entry["name"], ()),
+        )
+        for entry in entries
+    )
+
+
+def unit_figures(connection: Connection, uid: int) -> UnitFigures | None:
+    """Tell what the experiments say of a unit; None where none looked at it."""
+    names = tuple(UnitFigures.__dataclass_fields__)
+    row = connection.execute(
+        text(f"SELECT {', '.join(names)} FROM unit_figures WHERE uid = :uid"), {"uid": uid}
+    ).first()
+    if row is None or all(value is None for value in row[1:]):
+        return None
+    return UnitFigures(*row)
+
+
+def image_ablations(connection: Connection, image_id: int) -> tuple[AblationRecord, ...]:
+    """Give an image's ablation curve: the untouched model first, then by arm, draw and k."""
+    rows = _rows(
+        connection, Ablation, AblationRecord, Ablation.image_id == image_id,
+        order=(Ablation.k > 0, Ablation.arm, Ablation.draw, Ablation.k),
+    )  # fmt: skip
+    return tuple(AblationRecord(*row) for row in rows)
+
+
+def image_adapter_tokens(connection: Connection, image_id: int) -> tuple[AdapterTokenRecord, ...]:
+    """Give the tokens nearest to each projected patch of an image, by patch and rank."""
+    rows = _rows(
+        connection, AdapterToken, AdapterTokenRecord, AdapterToken.image_id == image_id,
+        order=(AdapterToken.patch, AdapterToken.rank),
+    )  # fmt: skip
+    return tuple(AdapterTokenRecord(*row) for row in rows)
+
+
+def text_exemplars(connection: Connection, uid: int) -> tuple[TextExemplarRecord, ...]:
+    """Give the passages of text on which a unit is most active, by rank."""
+    rows = _rows(
+        connection, TextExemplar, TextExemplarRecord, TextExemplar.uid == uid,
+        order=(TextExemplar.rank,),
+    )  # fmt: skip
+    return tuple(
+        TextExemplarRecord(*row[:5], tokens=tuple(row[5]), activations=tuple(row[6]))
+        for row in rows
+    )
+
+
+def category_units(connection: Connection, category_id: int) -> tuple[CategoryUnitRecord, ...]:
+    """Give the units that are in the top 100 of most images of a category, by rank."""
+    rows = _rows(
+        connection, CategoryUnit, CategoryUnitRecord, CategoryUnit.category_id == category_id,
+        order=(CategoryUnit.rank,),
+    )  # fmt: skip
+    return tuple(CategoryUnitRecord(*row) for row in rows)
+
+
+def replication(connection: Connection) -> tuple[ReplicationRecord, ...]:
+    """Give the paper's printed values beside ours; none where the captioner is another."""
+    rows = _rows(connection, Replication, ReplicationRecord, None, order=(Replication.number,))
+    return tuple(ReplicationRecord(*row) for row in rows)
+
+
+def _rows(
+    connection: Connection, table: Any, record: Any, condition: Any, *, order: tuple[Any, ...]
+) -> list[Any]:
+    """Select the columns that a record's fields name."""
+    columns = [getattr(table, name) for name in record.__dataclass_fields__]
+    statement = select(*columns).order_by(*order)
+    if condition is not None:
+        statement = statement.where(condition)
+    return list(connection.execute(statement))
