@@ -105,7 +105,10 @@ def _facts(both: Sequence[Side]) -> str:
         row("Concepts", lambda side: count(len(side.concepts))),
         row("Content", lambda side: f"<code>{prose(side.info.content_hash[:12])}</code>"),
     ]
-    return f'<div class="na-scroll"><table class="na-facts-table">{"".join(rows)}</table></div>'
+    return (
+        '<div class="na-scroll"><table class="na-facts-table na-compared">'
+        f"{''.join(rows)}</table></div>"
+    )
 
 
 def _layers(side: Side) -> str:

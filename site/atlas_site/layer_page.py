@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from atlas_db.records import LayerRecord, UnitSummary
-from atlas_site.addresses import LAYERS_PAGE, base_of, layer_address
+from atlas_site.addresses import EXPLORE_PAGE, LAYERS_PAGE, base_of, layer_address
 from atlas_site.context import Site
 from atlas_site.pieces import UNIT_HEAD, hint, table, trail, turns, unit_row
 from atlas_site.shell import FilledPage
@@ -18,20 +18,20 @@ from atlas_site.strips import grey_png
 from atlas_site.text import count, counted, percent
 
 #: Units listed in a layer's table.
-N_LISTED_UNITS = 100
+N_LISTED_UNITS = 40
 
 
 def layer_page(
     site: Site,
     record: LayerRecord,
     units: Sequence[UnitSummary],
-    n_images: npt.NDArray[np.int64],
+    n_images: npt.NDArray[np.float32],
 ) -> FilledPage:
     """Make a layer's page.
 
     Args:
         units: Its first units by number of images.
-        n_images: For each unit that has a page, in how many images it is on top; shape (n_units,).
+        n_images: For each unit that has a page, in how many images it is on top, shape (n_units,).
     """
     layer = record.layer
     address = layer_address(layer)
@@ -46,6 +46,8 @@ def layer_page(
         + _map(base, layer, n_images)
         + f"<section><h2>First {count(len(units))} units by images</h2>"
         + table(UNIT_HEAD, (unit_row(site, base, unit) for unit in units), f"Layer {layer}")
+        + f'<p><a href="{base}{EXPLORE_PAGE}?layer={layer}">All units of this layer, sorted and '
+        + "narrowed</a></p>"
         + "</section>"
     )
     return FilledPage(
@@ -77,7 +79,7 @@ def _stats(record: LayerRecord) -> str:
     )
 
 
-def _map(base: str, layer: int, n_images: npt.NDArray[np.int64]) -> str:
+def _map(base: str, layer: int, n_images: npt.NDArray[np.float32]) -> str:
     """Draw every unit as one cell, brighter the more images it is on top of."""
     if not n_images.size:
         return ""

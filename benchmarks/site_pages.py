@@ -1,0 +1,222 @@
+"""How fast the site's pages are made, beside plain MkDocs with Material and beside Hugo.
+
+    python -m benchmarks.site_pages --units 10000 100000
+
+For each number of units an atlas is synthesised (`benchmarks.api_atlas`) and its whole site built
+by `neuron-atlas site` (heatmaps encoded, search, explore page and all), then built again twice:
+once as a user does, once with `--force`, which makes every page and compares. The others get the
+content of the unit pages ready made, heatmaps encoded, as HTML: MkDocs as files of Markdown that
+hold it, out of the nav, and Hugo as files of content and one template that holds the same frame.
+They do less: no concepts, no images, no encoding. Each build is a process of its own, start-up
+included; seconds of all its processes, and the memory of the largest of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.api_atlas import make_atlas
+
+RESULTS = Path(__file__).parent / "results"
+GPTJ_UNITS = 458_752
+_N_LAYERS = 10
+_CONTENT = re.compile(
+    r'(?s)(<article class="md-content__inner md-typeset">)(.*?)(</article>)',
+)
+_MKDOCS = """\
+site_name: Neuron atlas
+docs_dir: docs
+site_dir: out
+use_directory_urls: false
+theme:
+  name: material
+  font: false
+plugins:
+  - search
+markdown_extensions:
+  - attr_list
+  - md_in_html
+nav:
+  - Home: index.md
+not_in_nav: |
+  /u/
+"""
+
+
+def measure(command: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Run a command: seconds on the clock and of processors, memory of its largest process."""
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    load = os.getloadavg()[0]
+    start = time.monotonic()
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.monotonic() - start
+    if status != 0:
+        raise RuntimeError(f"{command} ended with status {status}")
+    return {
+        "seconds": round(seconds, 2),
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
+        "memory_mb": round(usage.ru_maxrss / 1024),
+        "load_before": round(load, 2),
+    }
+
+
+def _rated(found: dict[str, Any], n_pages: int, out: Path) -> dict[str, Any]:
+    sizes = [path.stat().st_size for path in out.rglob("*") if path.is_file()]
+    return {
+        **found,
+        "pages": n_pages,
+        "pages_per_second": round(n_pages / found["seconds"], 1),
+        "pages_per_cpu_second": round(n_pages / found["cpu_seconds"], 1),
+        "files": len(sizes),
+        "bytes": sum(sizes),
+    }
+
+
+def ours(work: Path, n_units: int) -> dict[str, Any]:
+    """Build the whole site of an atlas of `n_units` units, three times."""
+    database, out = work / "atlas.duckdb", work / "site"
+    # In a process of its own: a child's memory is counted from that of the process it came from.
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        pool.apply(make_atlas, (database, _N_LAYERS, n_units // _N_LAYERS))
+    command = [sys.executable, "-m", "neuron_atlas", "site", "--quiet", "--db", str(database)]
+    command += ["--out", str(out), "--downloads-mb", "0"]
+    first = measure(command, Path.cwd())
+    n_pages = sum(1 for _ in out.rglob("*.html"))
+    found = {"first build": _rated(first, n_pages, out)}
+    found["second build"] = _rated(measure(command, Path.cwd()), n_pages, out)
+    found["second build, --force"] = _rated(
+        measure([*command, "--force"], Path.cwd()), n_pages, out
+    )
+    units = [path.stat().st_size for path in (out / "u").rglob("*.html")]
+    found["unit page"] = {"mean_bytes": sum(units) // len(units), "max_bytes": max(units)}
+    return found
+
+
+def _contents(site: Path, n_pages: int) -> Iterator[tuple[str, str, str]]:
+    """Give address, title and content of unit pages of a built site."""
+    for number, path in enumerate(sorted((site / "u").rglob("*.html"))):
+        if number == n_pages:
+            return
+        html = path.read_text(encoding="utf-8")
+        content = _CONTENT.search(html)
+        assert content is not None
+        yield path.relative_to(site).as_posix(), path.stem, content[2].strip()
+
+
+def plain_mkdocs(work: Path, site: Path, n_pages: int) -> dict[str, Any]:
+    """Have MkDocs with Material make the same unit pages from Markdown files."""
+    shutil.rmtree(work, ignore_errors=True)
+    (work / "docs").mkdir(parents=True)
+    (work / "mkdocs.yml").write_text(_MKDOCS, encoding="utf-8")
+    (work / "docs/index.md").write_text("# Atlas\n", encoding="utf-8")
+    for address, title, content in _contents(site, n_pages):
+        path = work / "docs" / address.replace(".html", ".md")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        front = f"---\ntitle: {title}\nhide: [navigation, toc]\n---\n\n"
+        path.write_text(f"{front}<div>{content}</div>\n", encoding="utf-8")
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet"]
+    return _rated(measure(command, work), n_pages, work / "out")
+
+
+def hugo(work: Path, site: Path, n_pages: int) -> dict[str, Any]:
+    """Have Hugo make them from files of content and a template of our frame."""
+    shutil.rmtree(work, ignore_errors=True)
+    (work / "layouts/_default").mkdir(parents=True)
+    (work / "config.toml").write_text(
+        'baseURL = "/"\nuglyURLs = true\ndisableKinds = ["taxonomy", "term", "RSS", "section"]\n'
+    )
+    frame = next((site / "u/0").glob("*.html")).read_text(encoding="utf-8")
+    template = _CONTENT.sub(lambda m: f"{m[1]}{{{{ .Content }}}}{m[3]}", frame)
+    template = re.sub(r"<title>.*?</title>", "<title>{{ .Title }}</title>", template)
+    (work / "layouts/_default/single.html").write_text(template, encoding="utf-8")
+    (work / "layouts/index.html").write_text("<h1>Atlas</h1>", encoding="utf-8")
+    for address, title, content in _contents(site, n_pages):
+        path = work / "content" / address
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f'---\ntitle: "{title}"\n---\n{content}\n', encoding="utf-8")
+    command = ["hugo", "--quiet", "--destination", "out"]
+    return _rated(measure(command, work), n_pages, work / "out")
+
+
+def machine() -> dict[str, Any]:
+    """Tell where this ran."""
+    return {
+        "processors": os.cpu_count(),
+        "python": platform.python_version(),
+        "mkdocs": version("mkdocs"),
+        "mkdocs-material": version("mkdocs-material"),
+        "duckdb": version("duckdb"),
+        "niceness": os.nice(0),
+    }
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--units", type=int, nargs="+", default=[10_000])
+    arguments.add_argument("--others", type=int, default=10_000, help="pages for MkDocs and Hugo")
+    arguments.add_argument("--output", type=Path, default=RESULTS / "site_pages.json")
+    given = arguments.parse_args()
+    result: dict[str, Any] = {
+        "command": " ".join(["python -m benchmarks.site_pages", *sys.argv[1:]]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "ours": {},
+    }
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch)
+        for n_units in given.units:
+            folder = work / str(n_units)
+            folder.mkdir()
+            result["ours"][str(n_units)] = ours(folder, n_units)
+            _say(n_units, result["ours"][str(n_units)])
+            if n_units == given.units[0]:
+                n_pages = min(given.others, n_units)
+                result["mkdocs"] = plain_mkdocs(work / "mkdocs", folder / "site", n_pages)
+                _say("mkdocs", result["mkdocs"])
+                if shutil.which("hugo"):
+                    result["hugo"] = hugo(work / "hugo", folder / "site", n_pages)
+                    _say("hugo", result["hugo"])
+            shutil.rmtree(folder)
+            # Kept after each size: the next may take long.
+            given.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    result["estimate"] = _estimate(result["ours"])
+    given.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    _say("estimate", result["estimate"])
+
+
+def _estimate(found: dict[str, Any]) -> dict[str, Any]:
+    """Carry the difference between two sizes on to GPT-J's number of units."""
+    sizes = sorted(int(size) for size in found)
+    small, large = sizes[0], sizes[-1]
+    if small == large:
+        return {}
+    one, other = (found[str(size)]["first build"] for size in (small, large))
+    estimate: dict[str, Any] = {"units": GPTJ_UNITS}
+    for key in ("cpu_seconds", "bytes", "memory_mb"):
+        slope = (other[key] - one[key]) / (large - small)
+        estimate[key] = round(other[key] + slope * (GPTJ_UNITS - large))
+    return estimate
+
+
+def _say(what: Any, found: Any) -> None:
+    print(f"{what}: {json.dumps(found)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
