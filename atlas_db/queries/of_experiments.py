@@ -91,10 +91,7 @@ def text_exemplars(connection: Connection, uid: int) -> tuple[TextExemplarRecord
         connection, TextExemplar, TextExemplarRecord, TextExemplar.uid == uid,
         order=(TextExemplar.rank,),
     )  # fmt: skip
-    return tuple(
-        TextExemplarRecord(*row[:5], tokens=tuple(row[5]), activations=tuple(row[6]))
-        for row in rows
-    )
+    return tuple(TextExemplarRecord(*row[:5], tuple(row[5]), tuple(row[6])) for row in rows)
 
 
 def category_units(connection: Connection, category_id: int) -> tuple[CategoryUnitRecord, ...]:

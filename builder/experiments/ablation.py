@@ -186,7 +186,8 @@ def _zero(
     captions = captions_of(rankings, patches.device)
     uid = uid_tensor(units, patches.device)
     logit, prob, texts = passes.zeroed(patches, captions, uid, regenerate=regenerate)
-    return list(zip(logit.tolist(), prob.tolist(), texts or [None] * len(rankings), strict=True))
+    new: list[str | None] = [*texts] if texts is not None else [None] * len(rankings)
+    return list(zip(logit.tolist(), prob.tolist(), new, strict=True))
 
 
 def _row(

@@ -8,6 +8,7 @@ share of all units, which is what it would have by chance.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +64,7 @@ def _figures(
     for layer in range(run.n_layers):
         estimate = mean_estimate(shares[:, layer], seed=seed)
         chance = f"{arm}, by chance"
-        columns = {"figure": SHARE, "measure": "share", "layer": layer}
+        columns: dict[str, Any] = {"figure": SHARE, "measure": "share", "layer": layer}
         yield estimated(estimate, **columns, arm=arm, control=chance)
         yield Figure(
             **columns, arm=chance, value=float(units[layer] / units.sum()), n=int(units.sum())

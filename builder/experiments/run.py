@@ -44,6 +44,7 @@ from builder.experiments.context import Chunks, ExperimentContext
 from builder.experiments.decoding_check import DECODING_CHECK
 from builder.experiments.experiment import Experiment, Outcome, figure_table
 from builder.experiments.layers import LAYERS
+from builder.experiments.replication import REPLICATION
 from builder.experiments.selectivity import SELECTIVITY
 from builder.experiments.single_units import SINGLE_UNITS
 from builder.experiments.specificity import SPECIFICITY
@@ -68,6 +69,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     STABILITY,
     ALWAYS_ON,
     TEXT,
+    REPLICATION,
 )
 
 
