@@ -52,6 +52,8 @@ _ZIPF_EXPONENT = 1.1
 
 Draw = Callable[[], str]
 
+# Datasette gives parameters as text. Without the cast they equal no number, and without the unary
+# plus, which takes the cast's affinity away, no index is used.
 _UNIT_SQL = """
 SELECT u.*,
  (SELECT json_group_array(json_array(sign, rank, token_id, token, concept, logit, prob))
@@ -64,7 +66,7 @@ SELECT u.*,
  (SELECT json_group_array(json_array(n.cosine, v.uid, v.layer, v.unit, v.top_tokens, v.n_images,
    v.image_frequency, v.best_attribution, v.mean_attribution, v.activation_max))
   FROM unit_neighbours n JOIN units v ON v.uid = n.neighbour_uid WHERE n.uid = u.uid) AS similar
-FROM units u WHERE uid = CAST(:uid AS INTEGER)
+FROM units u WHERE uid = +CAST(:uid AS INTEGER)
 """
 _CONCEPT_SQL = """
 SELECT c.*, (SELECT json_group_array(concept) FROM concept_neighbours WHERE concept = :concept)
@@ -76,15 +78,15 @@ JOIN units u USING (uid) JOIN concepts c ON c.concept = :concept
 ORDER BY cu.prob DESC, uid
 """
 _LAYER_SQL = """
-SELECT (SELECT count(*) FROM units WHERE layer = CAST(:layer AS INTEGER)) AS total, uid, layer,
+SELECT (SELECT count(*) FROM units WHERE layer = +CAST(:layer AS INTEGER)) AS total, uid, layer,
  unit, top_tokens, n_images, image_frequency, is_always_on, is_interpretable, n_dictionary_words,
  best_attribution, mean_attribution, activation_max
-FROM units WHERE layer = CAST(:layer AS INTEGER) ORDER BY best_attribution DESC, uid LIMIT 50
+FROM units WHERE layer = +CAST(:layer AS INTEGER) ORDER BY best_attribution DESC, uid LIMIT 50
 """
 _FILTER_SQL = """
 WITH chosen AS (
  SELECT * FROM units
- WHERE layer = CAST(:layer AS INTEGER) AND n_images >= CAST(:least AS INTEGER)
+ WHERE layer = +CAST(:layer AS INTEGER) AND n_images >= +CAST(:least AS INTEGER)
 )
 SELECT (SELECT count(*) FROM chosen) AS total, uid, layer, unit, top_tokens, n_images,
  image_frequency, is_always_on, is_interpretable, n_dictionary_words, best_attribution,
