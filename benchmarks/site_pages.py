@@ -157,6 +157,7 @@ def hugo(work: Path, site: Path, n_pages: int) -> dict[str, Any]:
 def machine() -> dict[str, Any]:
     """Tell where this ran."""
     return {
+        "processor": platform.processor() or platform.machine(),
         "processors": os.cpu_count(),
         "python": platform.python_version(),
         "mkdocs": version("mkdocs"),
@@ -173,6 +174,7 @@ def main() -> None:
     arguments.add_argument("--output", type=Path, default=RESULTS / "site_pages.json")
     given = arguments.parse_args()
     result: dict[str, Any] = {
+        "benchmark": "site_pages",
         "command": " ".join(["python -m benchmarks.site_pages", *sys.argv[1:]]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
