@@ -29,6 +29,7 @@ from builder.encoders import feature_shape, load_encoder
 from builder.parts import hub_folder, local_path
 from builder.presets import PRESETS, preset_config, preset_folder
 from builder.training.trainer import new_adapter
+from builder.vision_language.presets import VISION_LANGUAGE_PRESETS
 
 ADAPTER_FILE = "adapter.safetensors"
 LIMBER_FILE = "proj.ckpt"
@@ -68,6 +69,12 @@ def assemble(
     """
     out.mkdir(parents=True, exist_ok=True)
     config = _like(wanted, out) if wanted.like else _of_parts(wanted, out)
+    if config.is_vision_language:
+        raise CaptionerError(
+            f"{wanted.like!r} is a vision-language model: it has an adapter of its own, and "
+            "`neuron-atlas build` takes it as it is. Give a captioner of three parts, or "
+            "--language-model and --encoder."
+        )
     changes: dict[str, Any] = {
         key: getattr(wanted, key)
         for key in ("name", "prompt", "bos", "image_px", "max_new_tokens")
@@ -111,8 +118,8 @@ def _like(wanted: NewCaptioner, out: Path) -> CaptionerConfig:
     folder = Path(source).expanduser()
     if folder.is_dir():
         config = read_config(folder)
-    elif source in PRESETS:
-        return PRESETS[source]  # its adapter need not be there: it is what is learnt
+    elif source in PRESETS or source in VISION_LANGUAGE_PRESETS:
+        return preset_config(source)  # its adapter need not be there: it is what is learnt
     else:
         config, folder = preset_config(source), preset_folder(source)
     parts: dict[str, Any] = {name: _moved(getattr(config, name), folder, out) for name in _MODELS}

@@ -16,6 +16,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 from small_coco import SPLIT, write_small_coco
+from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
 
 from atlas_db.errors import CaptionerError, DatasetError, RunError
 from builder.adapter import load_adapter
@@ -204,6 +205,12 @@ def test_features_are_the_encoders(encoded: EncodedPairs, captioner_folder: Path
     assert [batch.positions for batch in found] == [[0, 2], [], [0]]
     assert [len(batch.unread) for batch in found] == [1, 1, 0]
     captioner = load_captioner(captioner_folder)
+    ahead = EncodedPairs(
+        encoded.pairs, captioner.encoder, captioner.config, width=encoded.width, n_workers=1
+    )
+    for one, other in zip(ahead.batches(plan), found, strict=True):
+        assert one.positions == other.positions
+        assert torch.equal(one.features, other.features)
     projected = captioner.adapter(found[0].features)
     assert projected.shape == (2, captioner.config.n_patch, captioner.d_model)
     assert not torch.equal(found[0].features[0], found[0].features[1])
@@ -362,6 +369,37 @@ def test_settings_come_from_the_encoder(tmp_path: Path, captioner_folder: Path) 
         assemble(
             NewCaptioner(encoder="clip", **parts), tmp_path / "x", seed=0, device="cpu", dtype=None
         )
+
+
+def test_settings_come_from_transformers_files(tmp_path: Path, captioner_folder: Path) -> None:
+    """Side, mean, deviation and interpolation as `preprocessor_config.json` has them."""
+    encoder = tmp_path / "clip"
+    config = CLIPVisionConfig(
+        hidden_size=24,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=56,
+        patch_size=14,
+    )
+    CLIPVisionModel(config).save_pretrained(encoder)
+    CLIPImageProcessor(
+        size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56}, resample=2
+    ).save_pretrained(encoder)
+    wanted = NewCaptioner(
+        language_model=str(captioner_folder / "language_model"), encoder=f"hf:{encoder}"
+    )
+    captioner = assemble(wanted, tmp_path / "new", seed=0, device="cpu", dtype=None)
+    found = captioner.config
+    assert (found.image_px, found.grid, found.interpolation) == (56, (4, 4), "bilinear")
+    assert found.mean == pytest.approx((0.481, 0.458, 0.408), abs=1e-3)
+    assert found.std == pytest.approx((0.269, 0.261, 0.276), abs=1e-3)
+    assert captioner.adapter.in_features == 24
+
+
+def test_a_vision_language_model_needs_no_adapter(tmp_path: Path) -> None:
+    with pytest.raises(CaptionerError, match=r"'llava-1\.5-7b' is a vision-language model: it has"):
+        assemble(NewCaptioner(like="llava-1.5-7b"), tmp_path, seed=0, device="cpu", dtype=None)
 
 
 def test_pairs_hash_names_and_captions(tmp_path: Path) -> None:
