@@ -91,7 +91,10 @@ def text_exemplars(connection: Connection, uid: int) -> tuple[TextExemplarRecord
         connection, TextExemplar, TextExemplarRecord, TextExemplar.uid == uid,
         order=(TextExemplar.rank,),
     )  # fmt: skip
-    return tuple(TextExemplarRecord(*row[:5], tuple(row[5]), tuple(row[6])) for row in rows)
+    return tuple(
+        TextExemplarRecord(rank, source, passage, activation, position, tuple(words), tuple(values))
+        for rank, source, passage, activation, position, words, values in rows
+    )
 
 
 def category_units(connection: Connection, category_id: int) -> tuple[CategoryUnitRecord, ...]:

@@ -106,7 +106,7 @@ def report(
     experiments, it runs only what is missing.
 
     \b
-    Examples:
+    Example:
       neuron-atlas report atlas.run --db atlas.duckdb
       neuron-atlas report atlas.run --only ablation --images 1000
     """
