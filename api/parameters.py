@@ -54,7 +54,7 @@ def _whole_number(text: Any) -> int:
 
 
 def _number(text: Any) -> float:
-    if not re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{1,18})?([eE]-?[0-9]{1,2})?", str(text)):
+    if not re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,3})?", str(text)):
         raise ValueError("wanted a number such as 0.05")
     return float(text)
 

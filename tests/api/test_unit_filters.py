@@ -74,7 +74,7 @@ def test_an_atlas_without_experiments_says_so(client: FlaskClient, query: str) -
     assert "Leave" in error["hint"]
 
 
-@pytest.mark.parametrize("text", ["", "nan", "inf", "1.5", "-2", "0,5", "0x1", "1e-999", "true"])
+@pytest.mark.parametrize("text", ["", "nan", "inf", "1.5", "-2", "0,5", "0x1", "1e9999", "true"])
 def test_what_is_no_share_is_refused(asked: FlaskClient, text: str) -> None:
     response = asked.get("/api/v1/units", query_string={"min_iou": text})
     assert response.status_code == 400
