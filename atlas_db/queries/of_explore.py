@@ -213,7 +213,7 @@ def unit_columns(connection: Connection) -> dict[str, npt.NDArray[Any]]:
         chosen.order_by(Unit.uid), execution_options={"duckdb_arrow": True}
     )
     *figures, interpretable, always_on = result.arrow.columns
-    columns = {
+    columns: dict[str, npt.NDArray[Any]] = {
         name: np.asarray(column.cast(pa.float32()).to_numpy(), np.float32)
         for name, column in zip(_FIGURES, figures, strict=True)
     }
@@ -224,7 +224,7 @@ def unit_columns(connection: Connection) -> dict[str, npt.NDArray[Any]]:
 
 def first_tokens(connection: Connection) -> Iterator[list[str]]:
     """Give the promoted tokens of every unit, by uid."""
-    statement = select(Unit.uid, Unit.top_tokens).where(Unit.uid >= FIRST, Unit.uid < STOP)
+    statement: Any = select(Unit.uid, Unit.top_tokens).where(Unit.uid >= FIRST, Unit.uid < STOP)
     first = 0
     while rows := bulk_rows(
         connection, statement.order_by(Unit.uid), {"first": first, "stop": first + _BLOCK}
@@ -236,7 +236,7 @@ def first_tokens(connection: Connection) -> Iterator[list[str]]:
 def concept_uids(connection: Connection, first: str, last: str) -> dict[str, npt.NDArray[np.int32]]:
     """List the units that promote each concept of first..last (by code point), uids rising."""
     row = ConceptUnit
-    statement = select(row.concept, row.uid).where(row.concept.between(first, last))
+    statement: Any = select(row.concept, row.uid).where(row.concept.between(first, last))
     rows = bulk_rows(connection, statement.order_by(row.concept, row.uid))
     return {
         concept: np.array([uid for _, uid in group], np.int32)
@@ -273,4 +273,6 @@ def categories(connection: Connection) -> tuple[CategoryRecord, ...]:
         for key, group in groupby(rows, key=itemgetter(0))
     }
     found = connection.exec_driver_sql(_CATEGORIES_SQL)
-    return tuple(CategoryRecord(*row, standing.get(row[0], ())) for row in found)
+    return tuple(
+        CategoryRecord(row[0], row[1], row[2], row[3], standing.get(row[0], ())) for row in found
+    )
