@@ -195,7 +195,7 @@ class OembedQuery(Parameters):
     maxwidth: Pixels | None = _optional("pixels at most")
     maxheight: Pixels | None = _optional("pixels at most")
     format: Literal["json"] = Field(default="json", description="of this answer")
-    dnt: str | None = _optional("taken and passed over: nobody is followed", max_length=MAX_WORD)
+    dnt: str | None = _optional("taken and passed over: nobody is followed", max_length=10)
 
 
 class SimilarQuery(Parameters):
