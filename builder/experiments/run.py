@@ -41,6 +41,7 @@ from builder.experiments.always_on import ALWAYS_ON
 from builder.experiments.attribution_methods import ATTRIBUTION_METHODS
 from builder.experiments.captions import CAPTIONS
 from builder.experiments.context import Chunks, ExperimentContext
+from builder.experiments.coverage import COVERAGE
 from builder.experiments.decoding_check import DECODING_CHECK
 from builder.experiments.experiment import Experiment, Outcome, figure_table
 from builder.experiments.layers import LAYERS
@@ -60,6 +61,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     ADAPTER_CONTROL,
     AGREEMENT,
     DECODING_CHECK,
+    COVERAGE,
     SPECIFICITY,
     SELECTIVITY,
     ABLATION,
