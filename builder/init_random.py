@@ -123,7 +123,7 @@ def _opt(size: Size, n_rows: int) -> PreTrainedConfig:
 
 
 def _like_llama(
-    kind: type[PreTrainedConfig], **more: Any
+    kind: Callable[..., PreTrainedConfig], **more: Any
 ) -> Callable[[Size, int], PreTrainedConfig]:
     """Give what makes a configuration of a kind that has Llama's keys."""
 

@@ -180,12 +180,18 @@ def train_encoder(
             optimizers = _optimizers(learner, recipe)
         loss = _step(learner, optimizers, (cache, codes), (seed, step))
         if step == 0 or (step + 1) % _LOG_EVERY == 0 or step + 1 == last:
-            row = {"step": step + 1, "elapsed_s": round(time.monotonic() - clock, 1)}
-            round_name = "contrast" if step < recipe.n_contrast_steps else "codes"
-            append_row(out / "encoder.csv", row | {"round": round_name, "loss": round(loss, 4)})
+            elapsed = round(time.monotonic() - clock, 1)
+            part = "contrast" if step < recipe.n_contrast_steps else "codes"
+            row = {"step": step + 1, "elapsed_s": elapsed, "round": part, "loss": round(loss, 4)}
+            append_row(out / "encoder.csv", row)
         if (step + 1) % _SAVE_EVERY == 0 or step + 1 == last:
-            parts = {"learner": learner.state_dict(), "optimizers": optimizers.state_dict()}
-            parts |= {"codes": codes.short(), "step": step + 1, "recipe": repr(recipe)}
+            parts: dict[str, Any] = {"learner": learner.state_dict()}
+            parts |= {
+                "optimizers": optimizers.state_dict(),
+                "codes": codes.short(),
+                "step": step + 1,
+                "recipe": repr(recipe),
+            }
             save_checkpoint(out / "encoder.pt", parts)
     return learner.eval()
 
