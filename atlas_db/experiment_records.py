@@ -42,6 +42,7 @@ class ExperimentRecord:
     title: str
     settings: Mapping[str, Any]
     created: str
+    seconds: float | None  # what it took
     device: str
     figures: tuple[FigureRecord, ...]
 

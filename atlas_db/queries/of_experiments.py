@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
@@ -49,6 +50,7 @@ def experiments(connection: Connection) -> tuple[ExperimentRecord, ...]:
             title=entry["title"],
             settings=entry["settings"],
             created=entry["created"],
+            seconds=entry.get("seconds"),
             device=entry["device"],
             figures=figures.get(entry["name"], ()),
         )
@@ -65,6 +67,41 @@ def unit_figures(connection: Connection, uid: int) -> UnitFigures | None:
     if row is None or all(value is None for value in row[1:]):
         return None
     return UnitFigures(*row)
+
+
+def measured_units(connection: Connection, first: int, stop: int) -> dict[int, UnitFigures]:
+    """Tell what the experiments say of the units first <= uid < stop, of those they looked at."""
+    names = tuple(UnitFigures.__dataclass_fields__)
+    known = ", ".join(names[1:])
+    rows = connection.execute(
+        text(
+            f"SELECT {', '.join(names)} FROM unit_figures WHERE uid >= :first AND uid < :stop "
+            f"AND coalesce({known}) IS NOT NULL"
+        ),
+        {"first": first, "stop": stop},
+    )
+    return {row[0]: UnitFigures(*row) for row in rows}
+
+
+def measured_texts(
+    connection: Connection, first: int, stop: int, limit: int
+) -> dict[int, tuple[TextExemplarRecord, ...]]:
+    """Give the first `limit` passages of each of the units first <= uid < stop that have any."""
+    names = tuple(TextExemplarRecord.__dataclass_fields__)
+    rows = connection.execute(
+        select(TextExemplar.uid, *(getattr(TextExemplar, name) for name in names))
+        .where(TextExemplar.uid >= first, TextExemplar.uid < stop, TextExemplar.rank <= limit)
+        .order_by(TextExemplar.uid, TextExemplar.rank)
+    )
+    return {
+        uid: tuple(_passage(row[1:]) for row in group)
+        for uid, group in groupby(rows, key=lambda row: row[0])
+    }
+
+
+def _passage(row: Sequence[Any]) -> TextExemplarRecord:
+    *known, tokens, activations = row
+    return TextExemplarRecord(*known, tuple(tokens), tuple(activations))
 
 
 def image_ablations(connection: Connection, image_id: int) -> tuple[AblationRecord, ...]:
@@ -91,10 +128,7 @@ def text_exemplars(connection: Connection, uid: int) -> tuple[TextExemplarRecord
         connection, TextExemplar, TextExemplarRecord, TextExemplar.uid == uid,
         order=(TextExemplar.rank,),
     )  # fmt: skip
-    return tuple(
-        TextExemplarRecord(rank, source, passage, activation, position, tuple(words), tuple(values))
-        for rank, source, passage, activation, position, words, values in rows
-    )
+    return tuple(_passage(row) for row in rows)
 
 
 def category_units(connection: Connection, category_id: int) -> tuple[CategoryUnitRecord, ...]:

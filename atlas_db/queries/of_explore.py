@@ -167,6 +167,21 @@ WHERE share > usual
 QUALIFY row_number() OVER (PARTITION BY category_id ORDER BY evidence DESC, uid) <= 8
 ORDER BY category_id, evidence DESC, uid;"""
 
+#: The units that say and show a category, the best of each category and each for one alone.
+COVERING_UNITS_SQL = """\
+WITH best AS (
+  SELECT category_id, uid, n_words, n_exemplars
+  FROM category_coverage
+  WHERE n_exemplars > 0
+  QUALIFY row_number() OVER (
+    PARTITION BY category_id ORDER BY n_exemplars DESC, n_words DESC, uid) = 1
+)
+SELECT uid, name AS category, n_words, n_exemplars
+FROM best JOIN categories USING (category_id)
+QUALIFY row_number() OVER (
+  PARTITION BY uid ORDER BY n_exemplars DESC, n_words DESC, category_id) = 1
+ORDER BY n_exemplars DESC, n_words DESC, uid;"""
+
 _CATEGORIES_SQL = """
 SELECT category_id, name, supercategory, coalesce(n_images, 0)
 FROM categories LEFT JOIN (
@@ -183,6 +198,16 @@ class ListedUnit:
 
     unit: UnitSummary
     figure: float
+
+
+@dataclass(frozen=True, slots=True)
+class CoveringUnit:
+    """A unit that says and shows a category: of ten tokens, and of 16 exemplars, so many."""
+
+    unit: UnitSummary
+    category: str
+    n_words: int
+    n_exemplars: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +287,19 @@ def listed_units(connection: Connection, chosen: UnitList) -> tuple[ListedUnit, 
     rows = connection.exec_driver_sql(chosen.sql).all()
     units = summaries(connection, {row[0] for row in rows})
     return tuple(ListedUnit(units[row[0]], float(row[1])) for row in rows)
+
+
+def covering_units(connection: Connection, limit: int) -> tuple[CoveringUnit, ...]:
+    """List units that say and show a category by `COVERING_UNITS_SQL`, the first `limit` of them.
+
+    Empty where no experiment looked for them.
+    """
+    tables = "SELECT table_name FROM duckdb_tables()"
+    if "category_coverage" not in connection.exec_driver_sql(tables).scalars().all():
+        return ()
+    rows = connection.exec_driver_sql(COVERING_UNITS_SQL).fetchmany(limit)
+    units = summaries(connection, {row[0] for row in rows})
+    return tuple(CoveringUnit(units[row[0]], *row[1:4]) for row in rows)
 
 
 def categories(connection: Connection) -> tuple[CategoryRecord, ...]:

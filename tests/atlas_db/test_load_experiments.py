@@ -33,6 +33,16 @@ FIGURES = [
     {"figure": "IoU", "part": "dog", "value": None, "n": 0, "note": "No image has a dog."},
 ]  # fmt: skip
 
+#: Category, unit, words, exemplars: unit 3 is the best of both categories, and keeps the better.
+COVERAGE = [
+    (5, 3, 4, 12),
+    (5, 5, 9, 11),
+    (9, 3, 3, 14),
+    (9, 6, 3, 14),
+    (13, 7, 5, 13),
+    (18, 8, 9, 0),
+]
+
 
 def write(run: Path, name: str, place: int, **tables: list[dict[str, Any]]) -> Path:
     """Write an experiment's folder as the builder does."""
@@ -100,6 +110,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             {"uid": 3, "category_id": 1, "n_images": 2, "iou": 0.5, "iou_unit_threshold": 0.5,
              "object_share": 0.25, "iou_bound": 0.75, "random_iou": 0.125}
         ],
+        category_coverage=[
+            {"category_id": category_id, "uid": uid, "n_words": n_words, "n_exemplars": n_shown}
+            for category_id, uid, n_words, n_shown in COVERAGE
+        ],
     )  # fmt: skip
     return run
 
@@ -123,6 +137,7 @@ def test_figures_and_their_order(atlas: Path) -> None:
     assert (first.name, second.name) == ("zebra", "ablation")
     assert second.title == "What of ablation?"
     assert second.settings == {"seed": 0}
+    assert second.seconds == 1.5
     one, other, gone = second.figures
     assert (one.value, one.low, one.high, one.control) == (0.25, 0.2, 0.3, "random units")
     assert (other.low, other.p_value) == (None, None)
@@ -146,6 +161,30 @@ def test_units_have_their_figures(atlas: Path) -> None:
     assert (passage.tokens, passage.activations) == (("A", " dog"), (0.5, 2.5))
     assert [tuple(row) for row in units] == [(3, 0, 3), (40, 1, 8)]
     assert [tuple(row) for row in pairs] == [(2, 0.5)]
+
+
+def test_ranges_tell_what_single_units_do(atlas: Path) -> None:
+    with open_atlas(atlas).connect() as connection:
+        found = queries.measured_units(connection, 0, 41)
+        assert found == {uid: queries.unit_figures(connection, uid) for uid in (3, 40)}
+        assert queries.measured_units(connection, 4, 40) == {}
+        passages = queries.text_exemplars(connection, 3)
+        assert queries.measured_texts(connection, 0, 41, limit=3) == {3: passages}
+        assert queries.measured_texts(connection, 4, 41, limit=3) == {}
+
+
+def test_units_that_cover_categories(atlas: Path, synthetic_atlas: Path) -> None:
+    with open_atlas(atlas).connect() as connection:
+        found = queries.covering_units(connection, limit=9)
+        rows = connection.exec_driver_sql("SELECT category_id, name FROM categories").all()
+        names = {row[0]: row[1] for row in rows}
+        assert len(queries.covering_units(connection, limit=1)) == 1
+    assert [(one.unit.uid, one.category, one.n_words, one.n_exemplars) for one in found] == [
+        (3, names[9], 3, 14),
+        (7, names[13], 5, 13),
+    ]
+    with open_atlas(synthetic_atlas).connect() as connection:
+        assert queries.covering_units(connection, limit=9) == ()
 
 
 def test_images_have_their_curves(atlas: Path, run: Path) -> None:
