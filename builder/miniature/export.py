@@ -35,7 +35,8 @@ of multimodal neurons on one machine. It knows a world of drawn pictures and not
 vocabulary | text of a grammar alone, {n_read:.1f} M tokens | {text_loss:.3f} nats a token on \
 held-out text |
 | encoder | BEiT (timm), {depth} blocks of {encoder_width}, {grid} x {grid} patches of a picture \
-of {px} px | {n_views} views of {n_pictures} pictures, no labels, no text | linear probe of object \
+of {px} px | {n_views} views of {n_pictures} pictures: contrast of segments found by colour, then \
+their clusters; no labels, no masks, no text | linear probe of object \
 patches {probe:.3f} (a diagnosis, on pictures not trained on) |
 | adapter | one linear layer | picture-caption pairs, the rest frozen | {caption_loss:.3f} nats a \
 token of the captions |
@@ -44,8 +45,8 @@ Data: the picture world and the corpus (`builder/miniature/world.py` and `corpus
 this project, CC0. Only pictures of the split "train" were used; every picture of
 "val" is held out.
 
-Limits: it names what this project draws, in the words of one grammar, and often wrongly. It is no
-model of English, of photographs or of people. `builder/miniature/LOG.md` says what was tried.
+Limits: it names what this project draws, in the words of one grammar, and at times wrongly. It is
+no model of English, of photographs or of people. `builder/miniature/LOG.md` says what was tried.
 """
 
 
@@ -74,13 +75,6 @@ def export_captioner(shop: Workshop) -> int:
     return sum(path.stat().st_size for path in weights)
 
 
-#: Until its units are shown to be specific, every page says that they are not.
-NOTICE = (
-    "Interim weights. This miniature names the scenes of drawn pictures well and the things in "
-    "them seldom, and its top units are not yet specific: do not read the paper's effect into it."
-)
-
-
 def _config(seed: int) -> CaptionerConfig:
     def part(source: str) -> Part:
         origin = f"trained from scratch, neuron-atlas miniature train --seed {seed}"
@@ -89,7 +83,6 @@ def _config(seed: int) -> CaptionerConfig:
     return CaptionerConfig(
         name="miniature",
         is_random=False,
-        notice=NOTICE,
         language_model=part("language_model"),
         encoder=part("timm:encoder"),
         adapter=part("adapter.safetensors"),

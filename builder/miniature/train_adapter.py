@@ -35,8 +35,8 @@ _SAVE_EVERY = 100
 class AdapterRecipe:
     """Schedule of the adapter's training."""
 
-    batch: int = 32
-    n_steps: int = 400
+    batch: int = 64
+    n_steps: int = 700
     learning_rate: float = 3e-3
 
 

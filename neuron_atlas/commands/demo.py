@@ -9,6 +9,8 @@ import click
 from neuron_atlas.progress import ProgressBars
 
 SPLIT = "val"
+#: Pictures that the demo's experiments look at.
+N_REPORTED = 60
 
 
 @click.command()
@@ -57,6 +59,7 @@ def demo(
     from builder.coco import load_coco
     from neuron_atlas.commands.build import command_line, report_run
     from neuron_atlas.commands.ingest import ingest_run
+    from neuron_atlas.commands.report import run_report
     from neuron_atlas.commands.serve import serve
     from neuron_atlas.commands.site import make_site
 
@@ -77,6 +80,13 @@ def demo(
             progress=progress,
         )
     report_run(run_folder, is_quiet=quiet)
+    run_report(
+        run_folder,
+        settings={"n_images": N_REPORTED},
+        captioner_source=captioner_source,
+        coco_folder=pictures,
+        is_quiet=quiet,
+    )
     ingest_run(run_folder, database, is_quiet=quiet)
     make_site(database, pages, is_quiet=quiet)
     if not no_serve:

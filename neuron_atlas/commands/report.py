@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -110,6 +112,43 @@ def report(
       neuron-atlas report atlas.run --db atlas.duckdb
       neuron-atlas report atlas.run --only ablation --images 1000
     """
+    run_report(
+        run_folder,
+        names,
+        settings={"n_images": n_images, "seed": seed},
+        captioner_source=captioner_source,
+        coco_folder=coco_folder,
+        device=device,
+        batch_size=batch_size,
+        more={
+            "n_workers": n_workers,
+            "score_models": score_models,
+            "texts": texts,
+            "words": words,
+        },
+        is_quiet=quiet,
+        say=None if quiet else click.echo,
+    )
+    if database is not None:
+        from neuron_atlas.commands.ingest import ingest_run
+
+        ingest_run(run_folder, database, is_quiet=quiet)
+
+
+def run_report(
+    run_folder: Path,
+    names: Sequence[str] = (),
+    *,
+    settings: Mapping[str, int],
+    captioner_source: str | None = None,
+    coco_folder: Path | None = None,
+    device: str | None = None,
+    batch_size: int | None = None,
+    more: Mapping[str, Any] | None = None,
+    is_quiet: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> None:
+    """Run what is missing of the experiments; `settings` and `more` are fields of the context."""
     from builder.devices import best_device
     from builder.experiments.context import ExperimentContext, FinishedRun, ReportSettings
     from builder.experiments.opening import choose_batch_size, find_captioner, find_dataset
@@ -120,26 +159,19 @@ def report(
     run = FinishedRun(run_folder)
     dataset = find_dataset(run, coco_folder)
     captioner, model = find_captioner(run, captioner_source, device=device or best_device())
-    with ProgressBars(is_quiet=quiet) as progress:
+    with ProgressBars(is_quiet=is_quiet) as progress:
         context = ExperimentContext(
             captioner=captioner,
             model=model,
             dataset=dataset,
             run=run,
-            settings=ReportSettings(n_images=n_images, seed=seed),
+            settings=ReportSettings(**settings),
             batch_size=batch_size or choose_batch_size(captioner, model),
-            n_workers=n_workers,
             progress=progress,
-            score_models=score_models,
-            texts=texts,
-            words=words,
+            **(more or {}),
         )
         for finished in run_experiments(context, experiments):
-            if not quiet:
+            if say is not None:
                 progress.close()
                 for line in finished_lines(finished):
-                    click.echo(line)
-    if database is not None:
-        from neuron_atlas.commands.ingest import ingest_run
-
-        ingest_run(run_folder, database, is_quiet=quiet)
+                    say(line)
