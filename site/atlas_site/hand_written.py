@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from atlas_db import queries
 from atlas_db.connection import Connection
 from atlas_db.records import AtlasInfo, ConceptSummary, ImageSummary, LayerRecord
-from atlas_site import explore_page, front_page, list_pages, provenance
+from atlas_site import explore_page, front_page, list_pages, provenance, report_page
 from atlas_site.context import Site
 from atlas_site.shell import HEAD, add_policy
 
@@ -58,6 +58,9 @@ def make_parts(connection: Connection, site: Site, everything: Everything) -> di
         "explore": explore_page.explore_tool(site),
         "lists": explore_page.lists(connection, site),
         "categories": explore_page.category_tables(site, queries.categories(connection)),
+        "report": report_page.report(
+            queries.experiments(connection), queries.replication(connection)
+        ),
         "queries": front_page.ready_queries(),
         "provenance": provenance.provenance_table(site.info),
         "layers": list_pages.layer_table(site, layers),

@@ -1,0 +1,141 @@
+"""The report page, and what experiments measured on the pages of units and images."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from atlas_site.build import build_site
+from atlas_site.experiment_charts import Point, curves_svg, intervals_svg
+from atlas_site.options import SiteOptions
+from atlas_site.report_page import report
+from click.testing import CliRunner
+from planted import SPLIT, UNIT, plant
+
+from atlas_db import queries
+from atlas_db.connection import open_atlas
+from atlas_db.experiment_records import ExperimentRecord, FigureRecord, ReplicationRecord
+from builder.build import BuildSettings, build_run
+from builder.captioner import load_captioner
+from builder.coco import load_coco
+from builder.settings import Execution
+from neuron_atlas.cli import main
+
+N_IMAGES = 3
+N_UNITS = UNIT + 3
+EXPERIMENTS = ("specificity", "selectivity", "ablation", "single_units", "text", "replication")
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The atlas of a planted captioner's run with experiments."""
+    folder = tmp_path_factory.mktemp("reported")
+    planted = plant(folder, N_IMAGES)
+    execution = Execution(batch_size=3, n_workers=0, captioner_source=str(planted.captioner))
+    dataset = load_coco(planted.coco, SPLIT)
+    captioner = load_captioner(planted.captioner)
+    build_run(captioner, dataset, folder / "run", BuildSettings(), execution=execution)
+    chosen = [word for name in EXPERIMENTS for word in ("--only", name)]
+    arguments = ["report", folder / "run", *chosen, "--db", folder / "a.duckdb", "--quiet"]
+    done = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert done.exit_code == 0, done.output
+    return folder / "a.duckdb"
+
+
+@pytest.fixture(scope="module")
+def pages(reported: Path) -> Path:
+    """The site of that atlas, with the planted unit's page among the first."""
+    folder = reported.parent / "site"
+    build_site(reported, folder, SiteOptions(limit=N_UNITS))
+    return folder
+
+
+def text_of(html: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+
+
+def test_every_experiment_and_every_figure_is_on_the_page(reported: Path, pages: Path) -> None:
+    html = (pages / "report.html").read_text("utf-8")
+    with open_atlas(reported).connect() as connection:
+        found = queries.experiments(connection)
+    assert {one.name for one in found} == set(EXPERIMENTS)
+    for one in found:
+        section = html[html.index(f'<h2 id="{one.name}">') :].split("</section>")[0]
+        assert f'href="#{one.name}"' in html
+        known = [figure for figure in one.figures if not figure.is_left_out]
+        n_rows = section.count("<tr><td")
+        assert n_rows == len(known), one.name
+        assert section.count("<li><b>") == len(one.figures) - len(known), one.name
+        assert one.device in text_of(section)
+    assert '<svg viewBox="0 0 300 100"' in html.split('id="ablation"')[1].split("</section>")[0]
+    assert "This section does not apply" in html.split('id="replication"')[1]
+
+
+def test_an_atlas_without_experiments_says_how_they_are_made(built_site) -> None:
+    html = (built_site.folder / "report.html").read_text("utf-8")
+    assert "neuron-atlas report RUN --db atlas.duckdb" in html
+    assert 'href="report.html"' in (built_site.folder / "index.html").read_text("utf-8")
+
+
+def figure(number: int, arm: str, value: float | None, **more: object) -> FigureRecord:
+    blank = dict.fromkeys(("layer", "k", "low", "high", "p_value"))
+    row = {**blank, "figure": "IoU", "part": "", "n": 9, "measure": "share", "control": ""}
+    return FigureRecord(number=number, arm=arm, value=value, **{**row, "note": "", **more})  # type: ignore[arg-type]
+
+
+def experiment(name: str, *figures: FigureRecord) -> ExperimentRecord:
+    return ExperimentRecord(
+        name, "<Do> they?", {"n_images": 7}, "2026-01-02T03", 1.5, "cpu", figures
+    )
+
+
+def test_a_figure_stands_beside_its_control() -> None:
+    html = report(
+        [
+            experiment(
+                "masks",
+                figure(0, "top", 0.25, low=0.2, high=0.3, control="random", p_value=0.01),
+                figure(1, "random", 0.05),
+                figure(2, "top", None, part="dog", note="No image has a <dog>."),
+            )
+        ],
+        [],
+    )
+    said = text_of(html)
+    assert "top 25.0 % 20.0 to 30.0 % 9 5.00 % random 0.010" in said
+    assert "IoU, top, dog : No image has a &lt;dog&gt;." in said
+    assert "7 images · 1.50 s · device cpu · 2026-01-02" in said
+    assert "<Do>" not in html
+
+
+def test_printed_values_beside_ours() -> None:
+    rows = [
+        ReplicationRecord(0, "S.1", "token of L1.U2", " cat", " cat", True, ""),
+        ReplicationRecord(1, "S.1", "token of L1.U3", " dog", " cow", False, ""),
+        ReplicationRecord(2, "3.2", "IoU", ".23", ".25", None, "no yes or no"),
+    ]
+    said = text_of(report([experiment("replication", figure(0, "", 0.5))], rows))
+    assert "token of L1.U2 cat cat yes" in said
+    assert "token of L1.U3 dog cow no" in said
+    assert "IoU .23 .25 – no yes or no" in said
+
+
+def test_curves_are_drawn_to_one_scale() -> None:
+    lines = {"all": {1: Point(1, 0, 2), 4: Point(2)}, "random": {1: Point(-2), 4: Point(0)}}
+    svg = curves_svg(lines, label="drop", along="k")
+    # From -2 at the bottom (100) to 2 at the top (0); the steps lie at both ends.
+    assert '<path class="s0" d="M0 25.0L300 0.0"/>' in svg
+    assert '<path class="s1" d="M0 100.0L300 50.0"/>' in svg
+    assert '<path class="b s0" d="M0 0.0L300 0.0L300 0.0L0 50.0z"/>' in svg
+    assert '<path class="z" d="M0 50.0L300 50.0"/>' in svg
+    assert svg.count('class="b') == 1
+    assert curves_svg({"all": {1: Point(1)}}, label="", along="k") == ""
+
+
+def test_intervals_are_drawn_to_one_scale() -> None:
+    svg = intervals_svg([("a", "1", Point(1, 0.5, 2)), ("b", "0", Point(0))], label="x")
+    assert '<line x1="25.0%" x2="100.0%"' in svg
+    assert '<circle cx="50.0%"' in svg
+    assert '<circle cx="0.0%"' in svg
+    assert intervals_svg([("a", "1", Point(1))], label="x") == ""
