@@ -14,6 +14,7 @@ CATEGORIES_PAGE = "categories.html"
 CONCEPTS_PAGE = "concepts.html"
 IMAGES_PAGE = "images.html"
 METHOD_PAGE = "method.html"
+REPORT_PAGE = "report.html"
 SQL_PAGE = "sql.html"
 ABOUT_PAGE = "about.html"
 

@@ -19,6 +19,7 @@ from atlas_db.records import UnitRecord
 from atlas_site.context import GROUPED, OWN_PAGE, Site
 from atlas_site.first_exemplars import FirstExemplars
 from atlas_site.group_page import group_page
+from atlas_site.measured import N_TEXTS
 from atlas_site.publish import Writer
 from atlas_site.shell import FilledPage, Shell
 from atlas_site.unit_page import unit_page
@@ -126,6 +127,8 @@ def _pages(
 ) -> Iterator[FilledPage]:
     """Make the pages of a range of units, those of their own and those that units share."""
     shared: list[UnitRecord] = []
+    figures = queries.measured_units(connection, *task)
+    texts = queries.measured_texts(connection, *task, limit=N_TEXTS)
     for record in queries.unit_records(connection, *task):
         unit = record.summary
         exemplars.keep(unit.uid, record.exemplars)
@@ -134,7 +137,7 @@ def _pages(
             shared = []
         kind = site.kinds[unit.uid]
         if kind == OWN_PAGE:
-            yield unit_page(site, record)
+            yield unit_page(site, record, figures.get(unit.uid), texts.get(unit.uid, ()))
         elif kind == GROUPED:
             shared.append(record)
         tell(1)

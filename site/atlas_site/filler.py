@@ -142,7 +142,8 @@ class Filler:
 
     def _write_images(self) -> None:
         for done, record in enumerate(queries.image_records(self.connection), 1):
-            self._write(image_page(self.site, record))
+            ablations = queries.image_ablations(self.connection, record.summary.image_id)
+            self._write(image_page(self.site, record, ablations))
             if record.targets:
                 self._write(attributions_page(self.site, record))
             self.request.tell("images", done, len(self.everything.images))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from atlas_db.experiment_records import AblationRecord
 from atlas_db.queries import SQL_OF
 from atlas_db.records import AttributionRecord, ImageRecord, TargetRecord
 from atlas_site.addresses import IMAGES_PAGE, base_of, image_address
 from atlas_site.context import Site
 from atlas_site.image_tables import attributed_unit_link, first_attributions
+from atlas_site.measured import ablation_curves
 from atlas_site.pieces import (
     HEAT_CONTROLS,
     code_block,
@@ -26,8 +30,10 @@ _N_FIGURE_UNITS = 5
 _N_FIGURE_TOKENS = 2
 
 
-def image_page(site: Site, record: ImageRecord) -> FilledPage:
-    """Make an image's page."""
+def image_page(
+    site: Site, record: ImageRecord, ablations: Sequence[AblationRecord] = ()
+) -> FilledPage:
+    """Make an image's page, with its ablation curve where one was measured."""
     image = record.summary
     address = image_address(image.image_id)
     base = base_of(address)
@@ -40,6 +46,7 @@ def image_page(site: Site, record: ImageRecord) -> FilledPage:
         + f'<h1>Image {image.image_id}</h1><div class="na-image">'
         + f"<div>{_targets(site, base, record)}</div>{_said(site, base, record)}</div>"
         + first_attributions(site, base, record)
+        + ablation_curves(base, ablations, record.targets)
         + _yourself(record)
     )
     return FilledPage(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from atlas_db.experiment_records import TextExemplarRecord, UnitFigures
 from atlas_db.queries import SQL_OF
 from atlas_db.records import TokenRecord, UnitRecord, UnitSummary, unit_name
 from atlas_site.addresses import LAYERS_PAGE, base_of, layer_address, unit_address
 from atlas_site.charts import histogram_svg
 from atlas_site.context import Site
+from atlas_site.measured import measured
 from atlas_site.pieces import (
     HEAT_CONTROLS,
     badges,
@@ -32,8 +36,13 @@ _CAPTION_CHARACTERS = 72
 _N_IMAGES = 8
 
 
-def unit_page(site: Site, record: UnitRecord) -> FilledPage:
-    """Make a unit's page."""
+def unit_page(
+    site: Site,
+    record: UnitRecord,
+    figures: UnitFigures | None = None,
+    texts: Sequence[TextExemplarRecord] = (),
+) -> FilledPage:
+    """Make a unit's page, with what experiments say of it, if any did."""
     unit = record.summary
     address = unit_address(unit.layer, unit.unit)
     base = base_of(address)
@@ -51,6 +60,7 @@ def unit_page(site: Site, record: UnitRecord) -> FilledPage:
         + f'<p class="na-badges">{badges(unit, site.info.n_images)}</p></div>'
         + f'<div class="na-unit">{_says(site, base, record)}{_sees(site, base, record)}'
         + f"{_believe(site, base, record)}</div>"
+        + measured(base, figures, texts)
         + _next(site, base, record)
         + _yourself(site, record)
     )

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from atlas_site.build import build_site
 from atlas_site.experiment_charts import Point, curves_svg, intervals_svg
+from atlas_site.measured import ablation_curves, measured
 from atlas_site.options import SiteOptions
 from atlas_site.report_page import report
+from atlas_site.text import number, percent
 from click.testing import CliRunner
 from planted import SPLIT, UNIT, plant
 
 from atlas_db import queries
 from atlas_db.connection import open_atlas
-from atlas_db.experiment_records import ExperimentRecord, FigureRecord, ReplicationRecord
+from atlas_db.experiment_records import (
+    AblationRecord,
+    ExperimentRecord,
+    FigureRecord,
+    ReplicationRecord,
+    TextExemplarRecord,
+)
 from builder.build import BuildSettings, build_run
 from builder.captioner import load_captioner
 from builder.coco import load_coco
@@ -139,3 +148,79 @@ def test_intervals_are_drawn_to_one_scale() -> None:
     assert '<circle cx="50.0%"' in svg
     assert '<circle cx="0.0%"' in svg
     assert intervals_svg([("a", "1", Point(1))], label="x") == ""
+
+
+def section_of(html: str, title: str) -> str:
+    return html.split(f"<h2>{title}</h2>")[1].split("</section>")[0]
+
+
+def test_a_units_page_has_its_own_figures(reported: Path, pages: Path) -> None:
+    with open_atlas(reported).connect() as connection:
+        figures = queries.measured_units(connection, 0, N_UNITS)
+        texts = queries.measured_texts(connection, 0, N_UNITS, limit=3)
+    assert figures[UNIT].logit_drop is not None
+    assert texts
+    for uid in range(N_UNITS):
+        html = (pages / f"u/0/{uid}.html").read_text("utf-8")
+        known = any(
+            getattr(figures.get(uid), name, None) is not None
+            for name in ("iou", "entropy", "logit_drop", "auc")
+        )
+        assert ("<h2>Measured</h2>" in html) == (known or uid in texts), uid
+    html = (pages / f"u/0/{UNIT}.html").read_text("utf-8")
+    section = section_of(html, "Measured")
+    said = text_of(section)
+    assert f"{number(figures[UNIT].logit_drop)} logits" in said
+    assert f"a random unit of its layer {number(figures[UNIT].random_logit_drop)}" in said
+    assert 'href="../../report.html#single_units"' in section
+    assert len(html.encode()) <= 30_000
+
+
+def test_passages_are_shaded_by_activation() -> None:
+    words = tuple(f" w{n}" for n in range(60))
+    activations = tuple(2.0 if n == 30 else 1.0 if n == 31 else -1.0 for n in range(60))
+    one = TextExemplarRecord(1, "captions", 4, 2.0, 30, words, activations)
+    html = measured("../../", None, [one])
+    assert re.findall(r'<mark style="--a:([0-9.]+)">(\w+)</mark>', html) == [
+        ("1.00", "w30"),
+        ("0.50", "w31"),
+    ]
+    assert "… w10" in html
+    assert "w9 " not in html
+    assert " w50…" in html
+    hostile = TextExemplarRecord(1, "a", 0, 1.0, 0, ("<b>", "\u200f"), (1.0, 0.0))
+    assert '<mark style="--a:1.00">&lt;b&gt;</mark><i class="o">U+200F</i>' in measured(
+        "", None, [hostile]
+    )
+    assert measured("", None, []) == ""
+
+
+def test_an_images_page_has_its_curve(reported: Path, pages: Path) -> None:
+    with open_atlas(reported).connect() as connection:
+        images = queries.images(connection).rows
+        curves = {one.image_id: queries.image_ablations(connection, one.image_id) for one in images}
+    assert any(curves.values())
+    for image_id, curve in curves.items():
+        html = (pages / f"i/{image_id}.html").read_text("utf-8")
+        assert ("<h2>Without its units</h2>" in html) == bool(curve)
+        assert len(html.encode()) <= 30_000
+        if curve:
+            section = section_of(html, "Without its units")
+            (last,) = [row for row in curve if row.arm == "all" and row.k == max_k(curve)][:1]
+            assert f"<td>{last.k:,}</td><td>{percent(last.prob)}</td>" in section
+
+
+def max_k(curve: Sequence[AblationRecord]) -> int:
+    return max(row.k for row in curve)
+
+
+def test_draws_of_an_arm_are_averaged() -> None:
+    curve = [
+        AblationRecord(0, "none", 0, 0, 0.5, 1.0, 0.0, None),
+        AblationRecord(0, "random", 0, 2, 0.4, 1.0, 0.2, None),
+        AblationRecord(0, "random", 1, 2, 0.2, 1.0, 0.6, None),
+    ]
+    html = ablation_curves("../", curve, [])
+    assert "<td>0</td><td>50 %</td>" in html
+    assert "<td>2</td><td>30 %</td>" in html
+    assert ablation_curves("../", [], []) == ""
