@@ -41,8 +41,8 @@ LAYERS: Mapping[tuple[str, int], int] = {
 }
 _TEXT_TYPES = ("bert", "roberta", "deberta", "deberta-v2", "distilbert", "mpnet", "electra")
 _MAX_TOKENS = 64
-_MISSING = "No {} is among the models of --score-models; word overlap stands in its place."
-_NONE = "No models for it were given (--score-models DIR); word overlap stands in its place."
+_MISSING = "No {} is among the models of --scores; word overlap stands in its place."
+_NONE = "No models for it were given (--scores DIR); word overlap stands in its place."
 
 Scores = npt.NDArray[np.float64]
 

@@ -47,8 +47,8 @@ def demo(
     """Draw pictures, build their atlas and its site, and serve it.
 
     Needs no download. The embedded miniature has read made-up text and seen drawn pictures; its
-    weights are interim ones: it names scenes well, things seldom, and its units are not yet
-    specific. A second call goes on with what is there.
+    top units say what its pictures show; the site's page Report says how often. A second call
+    goes on with what is there.
 
     \b
     Example:
