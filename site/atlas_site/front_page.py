@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from atlas_db.queries import SQL_OF
-from atlas_db.records import AtlasInfo, ConceptSummary, LayerRecord, UnitRecord
-from atlas_site.addresses import layer_address
+from atlas_db.queries import COVERING_UNITS_SQL, SQL_OF, CoveringUnit
+from atlas_db.records import AtlasInfo, ConceptSummary, LayerRecord, UnitRecord, UnitSummary
+from atlas_db.run_format import N_EXEMPLARS
+from atlas_site.addresses import REPORT_PAGE, layer_address
 from atlas_site.charts import bars_svg
 from atlas_site.context import Site
 from atlas_site.layer_page import stat
 from atlas_site.pieces import HEAT_CONTROLS, code_block, concept_chip, link, tile, token_chips
 from atlas_site.strips import strip_style
-from atlas_site.text import count, counted, percent
+from atlas_site.text import count, counted, percent, prose
 
 _N_EXAMPLE_TILES = 3
 _N_FEATURED_TILES = 4
+_HEATMAPS = "The heatmap shows where in each photograph the unit is active."
 
 
 def counts(info: AtlasInfo, layers: Sequence[LayerRecord]) -> str:
@@ -32,15 +34,39 @@ def counts(info: AtlasInfo, layers: Sequence[LayerRecord]) -> str:
     )
 
 
-def examples(site: Site, records: Sequence[UnitRecord]) -> str:
-    """Show units worth seeing, each with its first exemplars."""
+def examples(
+    site: Site, records: Sequence[UnitRecord], covering: Sequence[CoveringUnit] = ()
+) -> str:
+    """Show units worth seeing, each with its first exemplars.
+
+    Args:
+        covering: What chose them, where an experiment looked for units that cover a category.
+    """
     if not records:
         return '<p class="na-none">No unit of this atlas is interpretable and often on top.</p>'
-    cards = "".join(_example(site, record) for record in records)
-    return f'{HEAT_CONTROLS}<div class="na-cards na-examples">{cards}</div>'
+    chosen = {one.unit.uid: one for one in covering}
+    cards = "".join(_example(site, record, chosen.get(record.summary.uid)) for record in records)
+    return f'{_chosen_by(chosen)}{HEAT_CONTROLS}<div class="na-cards na-examples">{cards}</div>'
 
 
-def _example(site: Site, record: UnitRecord) -> str:
+def _chosen_by(chosen: Mapping[int, CoveringUnit]) -> str:
+    """Say how the examples were chosen."""
+    if not chosen:
+        return (
+            '<p class="na-hint">Interpretable, not always on, on top of several images, by their '
+            f"mean attribution. {_HEATMAPS}</p>"
+        )
+    return (
+        '<p class="na-hint">For each category the unit that shows it in most of its 16 exemplars, '
+        "of those that say it in three tokens or more: the words come from the weights alone, the "
+        f'exemplars from the images alone, and <a href="{REPORT_PAGE}#coverage">the report</a> '
+        f"counts how often that comes by chance. {_HEATMAPS}</p>"
+        '<details class="na-more"><summary>The SQL that chose them</summary>'
+        f"{code_block(COVERING_UNITS_SQL, 'SQL')}</details>"
+    )
+
+
+def _example(site: Site, record: UnitRecord, covers: CoveringUnit | None = None) -> str:
     unit = record.summary
     shown = record.exemplars[:_N_EXAMPLE_TILES]
     tiles = ""
@@ -54,7 +80,16 @@ def _example(site: Site, record: UnitRecord) -> str:
     return (
         f'<article class="na-card">{tiles}<p class="na-says-line">'
         f"{token_chips(unit.top_tokens[:4])}</p><header><h3>{name}</h3>"
-        f"<small>{count(unit.n_images)} images</small></header></article>"
+        f"<small>{_why(unit, covers)}</small></header></article>"
+    )
+
+
+def _why(unit: UnitSummary, covers: CoveringUnit | None) -> str:
+    if covers is None:
+        return f"{count(unit.n_images)} images"
+    return (
+        f"{prose(covers.category)}: in {covers.n_exemplars} of {N_EXEMPLARS} exemplars, "
+        f"{covers.n_words} of its tokens"
     )
 
 

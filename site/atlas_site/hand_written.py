@@ -44,15 +44,14 @@ def fill_hand_written(
 def make_parts(connection: Connection, site: Site, everything: Everything) -> dict[str, str]:
     """Make what stands for each `<!-- atlas:NAME -->` of the hand-written pages."""
     layers, concepts, images = everything.layers, everything.concepts, everything.images
-    shown = [
-        queries.unit(connection, unit.layer, unit.unit)
-        for unit in queries.examples(connection, limit=_N_EXAMPLES)
-    ]
+    covering = queries.covering_units(connection, limit=_N_EXAMPLES)
+    chosen = [one.unit for one in covering] or queries.examples(connection, limit=_N_EXAMPLES)
+    shown = [queries.unit(connection, unit.layer, unit.unit) for unit in chosen]
     n_always_on = queries.units(connection, always_on=True, limit=1).total
     return {
         "counts": front_page.counts(site.info, layers),
         "featured": front_page.featured(site, shown[0] if shown else None),
-        "examples": front_page.examples(site, shown[1:]),
+        "examples": front_page.examples(site, shown[1:], covering),
         "often": front_page.often(concepts[:_N_OFTEN]),
         "findings": front_page.findings(site, layers, n_always_on),
         "explore": explore_page.explore_tool(site),

@@ -13,6 +13,8 @@ from atlas_site.text import counted, number, percent, prose, token_html
 #: Passages of text on a unit's page, and tokens shown on each side of the most active one.
 N_TEXTS = 3
 _N_AROUND = 20
+#: The order of the report's curve, so that an arm has the same colour there.
+_ARMS = ("all", "interpretable", "without always-on", "random", "other image")
 
 
 def measured(base: str, figures: UnitFigures | None, texts: Sequence[TextExemplarRecord]) -> str:
@@ -41,7 +43,7 @@ def _figures(base: str, one: UnitFigures) -> list[str]:
             _row(
                 _why(base, "selectivity", "Entropy over categories"),
                 f"{number(one.entropy)} nats",
-                f"{p}0 would be one category alone; over {one.n_categories} categories",
+                f"{p}0: one category alone; categories that it stands for: {one.n_categories}",
             )
         )
     if one.logit_drop is not None:
@@ -141,9 +143,10 @@ def _curves(rows: Sequence[AblationRecord]) -> dict[str, dict[int, Point]]:
         if row.k > 0:
             values.setdefault(row.arm, {}).setdefault(row.k, []).append(row.prob)
     start = {0: untouched} if untouched else {}
+    arms = sorted(values, key=lambda arm: (_ARMS.index(arm) if arm in _ARMS else len(_ARMS), arm))
     return {
-        arm: {k: Point(sum(probs) / len(probs)) for k, probs in {**start, **found}.items()}
-        for arm, found in values.items()
+        arm: {k: Point(sum(probs) / len(probs)) for k, probs in {**start, **values[arm]}.items()}
+        for arm in arms
     }
 
 

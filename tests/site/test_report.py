@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import duckdb
 import pytest
 from atlas_site.build import build_site
 from atlas_site.experiment_charts import Point, curves_svg, intervals_svg
@@ -224,3 +226,31 @@ def test_draws_of_an_arm_are_averaged() -> None:
     assert "<td>0</td><td>50 %</td>" in html
     assert "<td>2</td><td>30 %</td>" in html
     assert ablation_curves("../", [], []) == ""
+
+
+def test_the_front_page_shows_units_that_cover_categories(
+    synthetic_atlas: Path, tmp_path: Path
+) -> None:
+    database = Path(shutil.copy(synthetic_atlas, tmp_path / "a.duckdb"))
+    rows = [(5, 3, 4, 12), (5, 4, 9, 11), (9, 3, 3, 14), (13, 7, 5, 13), (18, 8, 9, 0)]
+    with duckdb.connect(str(database)) as connection:
+        connection.executemany(
+            "INSERT INTO category_coverage BY NAME SELECT $1 AS category_id, $2 AS uid, "
+            "0 AS layer, $2 AS unit, $3 AS n_words, $4 AS n_exemplars",
+            rows,
+        )
+    build_site(database, tmp_path / "site", SiteOptions(limit=10))
+    html = (tmp_path / "site/index.html").read_text("utf-8")
+    featured, cards = html.split('id="units-worth-seeing"')
+    assert 'href="u/0/3.html"' in featured
+    (name,) = re.findall(r'class="na-card">.*?href="(u/[0-9/]+.html)"', cards)
+    assert name == "u/0/7.html"
+    assert "stop sign: in 13 of 16 exemplars, 5 of its tokens" in cards
+    assert "FROM category_coverage" in cards
+
+
+def test_without_them_it_shows_interpretable_units(built_site) -> None:
+    html = (built_site.folder / "index.html").read_text("utf-8")
+    assert "by their mean attribution" in html
+    assert "category_coverage" not in html
+    assert html.count('<article class="na-card">') > 1
