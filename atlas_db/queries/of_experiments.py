@@ -100,8 +100,10 @@ def measured_texts(
 
 
 def _passage(row: Sequence[Any]) -> TextExemplarRecord:
-    *known, tokens, activations = row
-    return TextExemplarRecord(*known, tuple(tokens), tuple(activations))
+    rank, source, passage, activation, position, tokens, activations = row
+    return TextExemplarRecord(
+        rank, source, passage, activation, position, tuple(tokens), tuple(activations)
+    )
 
 
 def image_ablations(connection: Connection, image_id: int) -> tuple[AblationRecord, ...]:
