@@ -76,7 +76,7 @@ def _figures(one: ExperimentRecord, known: Sequence[FigureRecord]) -> str:
     head = "".join(f"<th>{name}</th>" for name, _ in columns)
     rows = []
     for (figure, measure), group in groupby(known, key=attrgetter("figure", "measure")):
-        unit = f" <small>{prose(measure)}</small>" if measure else ""
+        unit = f" <small>{prose(measure)}</small>" if measure not in ("", figure) else ""
         rows.append(
             f'<tr><th colspan="{len(columns)}" scope="rowgroup">{prose(figure)}{unit}</th></tr>'
         )
