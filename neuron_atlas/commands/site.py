@@ -67,7 +67,7 @@ def site(database: Path, out: Path, *, force: bool, quiet: bool, **chosen: Any) 
     Any static host can serve them; so can `neuron-atlas serve --site public`.
 
     \b
-    Examples:
+    Example:
       neuron-atlas site --db atlas.duckdb --out public
       neuron-atlas site --group 32 --min-images 3     # fewer files
     """
