@@ -1,10 +1,9 @@
-"""What the trainings share: checkpoints that resume exactly, a schedule, a log."""
+"""What the trainings share: reading their checkpoints, a schedule, a log."""
 
 from __future__ import annotations
 
 import csv
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,6 @@ from typing import Any
 import torch
 
 from atlas_db.errors import CaptionerError
-
-
-def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        torch.save(dict(state), file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def load_checkpoint(path: Path, recipe: Any) -> dict[str, Any] | None:

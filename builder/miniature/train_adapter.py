@@ -18,12 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import GPTJForCausalLM, PreTrainedTokenizerFast
 
-from builder.miniature.checkpoints import (
-    append_row,
-    load_checkpoint,
-    save_checkpoint,
-    warmup_cosine,
-)
+from builder.miniature.checkpoints import append_row, load_checkpoint, warmup_cosine
+from builder.training.checkpoints import save_checkpoint
 
 PROMPT = "A picture of"
 _IGNORED = -100

@@ -24,17 +24,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from builder.miniature.checkpoints import (
-    append_row,
-    load_checkpoint,
-    save_checkpoint,
-    warmup_cosine,
-)
+from builder.miniature.checkpoints import append_row, load_checkpoint, warmup_cosine
 from builder.miniature.optimizers import Optimizers, Rates
 from builder.miniature.picture_cache import INPUT_PX, PictureCache
 from builder.miniature.segment_codes import NO_CODE, cluster
 from builder.miniature.segments import N_SEGMENTS
 from builder.miniature.views import View, make_view, segment_cover, to_float
+from builder.training.checkpoints import save_checkpoint
 
 #: Pixels in 0..1 become (pixels - .5) / .5, as captioner.json says.
 MEAN, STD = 0.5, 0.5

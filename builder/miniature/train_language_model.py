@@ -21,14 +21,10 @@ from torch.nn import functional
 from transformers import GPTJConfig, GPTJForCausalLM, PreTrainedTokenizerFast
 
 from builder.loading import quiet
-from builder.miniature.checkpoints import (
-    append_row,
-    load_checkpoint,
-    save_checkpoint,
-    warmup_cosine,
-)
+from builder.miniature.checkpoints import append_row, load_checkpoint, warmup_cosine
 from builder.miniature.corpus import write_document
 from builder.miniature.optimizers import Optimizers, Rates
+from builder.training.checkpoints import save_checkpoint
 
 _ROWS_MULTIPLE = 64
 _HELD_OUT_SEED = 1_000_000_007
