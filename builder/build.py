@@ -25,10 +25,11 @@ from atlas_db.run_format import DATASET_SCHEMAS, WEIGHTS_SCHEMAS
 from builder.captioner import Captioner
 from builder.coco import CocoDataset
 from builder.decoding import decode_units, token_neighbours, unit_neighbours, write_norms
+from builder.full_disk import explain_full_disk
 from builder.language_model import LanguageModel
 from builder.manifest import new_manifest
 from builder.run_folder import (
-    explain_full_disk,
+    FULL_DISK_ADVICE,
     finish_manifest,
     missing_shards,
     open_manifest,
@@ -60,7 +61,7 @@ def build_run(
     is_part = execution.part != (1, 1)
     lock = lock_part(run, *execution.part) if is_part else lock_run(run)
     ranges = shard_ranges(dataset.tables["images"].num_rows, settings.images_per_shard)
-    with lock, explain_full_disk(run):
+    with lock, explain_full_disk(run, FULL_DISK_ADVICE):
         wanted = new_manifest(captioner, model, dataset, settings, execution)
         with lock_common(run):
             open_manifest(run, wanted)

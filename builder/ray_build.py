@@ -26,10 +26,11 @@ from atlas_db.errors import AtlasError, RunError
 from builder.build import has_weights, weights_tables, write_dataset, write_weights
 from builder.captioner import load_captioner
 from builder.coco import CocoDataset
+from builder.full_disk import explain_full_disk
 from builder.language_model import LanguageModel
 from builder.manifest import new_manifest
 from builder.run_folder import (
-    explain_full_disk,
+    FULL_DISK_ADVICE,
     finish_manifest,
     open_manifest,
     read_shard,
@@ -104,7 +105,7 @@ def build_with_ray(
     dataset = replace(dataset, folder=dataset.folder.resolve())
     ranges = shard_ranges(dataset.tables["images"].num_rows, job.settings.images_per_shard)
     options = {"num_gpus": job.n_gpus, "num_cpus": job.n_cpus, "max_retries": MAX_RETRIES}
-    with lock_run(run), explain_full_disk(run), _errors_of_tasks(ray):
+    with lock_run(run), explain_full_disk(run, FULL_DISK_ADVICE), _errors_of_tasks(ray):
         summary = replace(dataset, tables={"images": dataset.tables["images"]})
         open_manifest(run, ray.get(ray.remote(**options)(_manifest).remote(job, summary)))
         write_dataset(run, dataset)

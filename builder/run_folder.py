@@ -7,12 +7,10 @@ its `shard.json` states is set aside and made again.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +30,10 @@ from atlas_db.run_format import (
 
 #: Keys of the manifest that say what is built; a run folder holds one such thing.
 IDENTITY = ("is_random", "captioner", "dataset", "settings", "model")
-
-
-@contextmanager
-def explain_full_disk(run: Path) -> Iterator[None]:
-    """Turn a full disk into a sentence that says how to go on."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise RunError(
-            f"the disk of {run} is full. Make room and give the same command again: it goes on "
-            "from the last whole shard."
-        ) from error
+#: How to go on with a run folder after its disk was full.
+FULL_DISK_ADVICE = (
+    "Make room and give the same command again: it goes on from the last whole shard."
+)
 
 
 def open_manifest(run: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,8 +51,9 @@ from builder.experiments.single_units import SINGLE_UNITS
 from builder.experiments.specificity import SPECIFICITY
 from builder.experiments.stability import STABILITY
 from builder.experiments.text import TEXT
+from builder.full_disk import explain_full_disk
 from builder.manifest import versions
-from builder.run_folder import explain_full_disk, sync_folder
+from builder.run_folder import FULL_DISK_ADVICE, sync_folder
 from builder.run_lock import lock_run
 
 #: Every experiment, in the order of the report.
@@ -111,7 +112,7 @@ def run_experiments(
         RunError: Another report or build is writing the run folder, or its disk is full.
     """
     run = context.run.path
-    with lock_run(run), explain_full_disk(run):
+    with lock_run(run), explain_full_disk(run, FULL_DISK_ADVICE):
         for experiment in experiments:
             yield run_experiment(context, experiment)
 

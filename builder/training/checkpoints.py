@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,12 @@ import torch
 
 from atlas_db.errors import RunError
 from builder.loading import LOAD_ERRORS
+
+#: How to go on with a training after its disk was full.
+FULL_DISK_ADVICE = (
+    "The last whole checkpoint is kept: make room and give the same command again, and it goes on "
+    "from there."
+)
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -60,17 +64,3 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] |
             "delete the checkpoint to begin anew."
         )
     return state
-
-
-@contextmanager
-def explain_full_disk(folder: Path) -> Iterator[None]:
-    """Turn a full disk into a sentence that says what is kept and how to go on."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise RunError(
-            f"the disk of {folder} is full. The last whole checkpoint is kept: make room and give "
-            "the same command again, and it goes on from there."
-        ) from error

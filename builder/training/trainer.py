@@ -28,12 +28,13 @@ import torch
 from torch import Tensor, nn
 
 from atlas_db.errors import CaptionerError, DatasetError, RunError
+from builder.full_disk import explain_full_disk
 from builder.fused import fused_kernels
 from builder.run_lock import lock_run
 from builder.settings import Progress, no_progress
 from builder.shard_builder import is_out_of_memory
 from builder.training.caption_loss import FrozenLanguage, caption_tokens, summed_loss
-from builder.training.checkpoints import explain_full_disk, load_checkpoint, save_checkpoint
+from builder.training.checkpoints import FULL_DISK_ADVICE, load_checkpoint, save_checkpoint
 from builder.training.features import FeatureBatch, FeatureSource
 from builder.training.loss_log import LossLog
 from builder.training.order import caption_numbers, drop, generator_of, step_indices
@@ -122,7 +123,8 @@ def train_adapter(
     adapter = start or new_adapter(source.width, language.d_model, seed)
     adapter = adapter.float().to(language.model.device).requires_grad_(True)
     lock: AbstractContextManager[None] = lock_run(out) if run.world.is_first else nullcontext()
-    with lock, explain_full_disk(out), _explain_full_memory(run), fused_kernels(language.model):
+    no_room = explain_full_disk(out, FULL_DISK_ADVICE)
+    with lock, no_room, _explain_full_memory(run), fused_kernels(language.model):
         language.model.requires_grad_(False).eval()
         _Training(
             source=source,
