@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from builder.experiments.context import ExperimentContext
+from builder.experiments.context import ExperimentContext, FinishedRun
 from builder.experiments.words import WordLists, shipped_list, text_stems, token_stem, word_lists
 from builder.geometry import view_of
 from builder.masks import decode_mask, mask_in_view
@@ -100,14 +100,8 @@ class Contents:
     @cached_property
     def unit_stems(self) -> list[frozenset[str]]:
         """By uid: the stems of its ten promoted tokens, those that are words."""
-        run = self.context.run
-        vocabulary = run.table("vocabulary", ["token_id", "token"])
-        stems = {
-            token_id: token_stem(token) for token_id, token in zip(*_lists(vocabulary), strict=True)
-        }
-        rows = run.table("unit_tokens", ["uid", "sign", "token_id"])
-        rows = rows.filter(pc.equal(rows["sign"], 1)).select(["uid", "token_id"])
-        found: list[set[str]] = [set() for _ in range(run.n_units)]
+        rows, stems = promoted_tokens(self.context.run)
+        found: list[set[str]] = [set() for _ in range(self.context.run.n_units)]
         for uid, token_id in zip(*_lists(rows), strict=True):
             if (stem := stems[token_id]) is not None:
                 found[uid].add(stem)
@@ -156,6 +150,18 @@ class ViewMasks:
             whole |= decode_mask(counts, height_px, width_px)
         view = view_of(width_px, height_px, geometry=self._geometry, view_px=self._view_px)
         return mask_in_view(whole, view)
+
+
+def promoted_tokens(run: FinishedRun) -> tuple[pa.Table, dict[int, str | None]]:
+    """Give the units' promoted tokens as rows of uid and token_id, and the tokens' stems.
+
+    A token that is no word has the stem None.
+    """
+    rows = run.table("unit_tokens", ["uid", "sign", "token_id"])
+    rows = rows.filter(pc.equal(rows["sign"], 1)).select(["uid", "token_id"])
+    vocabulary = run.table("vocabulary", ["token_id", "token"])
+    used = vocabulary.filter(pc.is_in(vocabulary["token_id"], pc.unique(rows["token_id"])))
+    return rows, {id_: token_stem(token) for id_, token in zip(*_lists(used), strict=True)}
 
 
 def contents_of(context: ExperimentContext) -> Contents:

@@ -18,14 +18,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from atlas_db.experiment_format import EXPERIMENT_SCHEMAS
 from atlas_db.run_format import N_EXEMPLARS
-from builder.experiments.contents import Contents, contents_of, word_settings
+from builder.experiments.contents import Contents, contents_of, promoted_tokens, word_settings
 from builder.experiments.context import ExperimentContext, FinishedRun
 from builder.experiments.experiment import Experiment, Figure, Outcome, nothing
-from builder.experiments.words import WordLists, token_stem
+from builder.experiments.words import WordLists
 
 MIN_WORDS = 3
 MIN_EXEMPLARS = 12
@@ -73,15 +72,7 @@ def said_words(run: FinishedRun, lists: WordLists) -> dict[int, dict[int, int]]:
     A stem that comes twice ("boat", " boats") counts once for each token. Only counts of MIN_WORDS
     or more are given.
     """
-    vocabulary = run.table("vocabulary", ["token_id", "token"])
-    rows = run.table("unit_tokens", ["uid", "sign", "token_id"])
-    rows = rows.filter(pc.equal(rows["sign"], 1))
-    used = set(pc.unique(rows["token_id"]).to_pylist())
-    stems = {
-        token_id: token_stem(token)
-        for token_id, token in zip(*(c.to_pylist() for c in vocabulary.columns), strict=True)
-        if token_id in used
-    }
+    rows, stems = promoted_tokens(run)
     uid, tokens = rows["uid"].to_numpy(), rows["token_id"].to_numpy()
     found = {}
     for category_id, words in lists.by_id.items():
