@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from neuron_atlas.commands.build_options import BatchSize, Part
+from neuron_atlas.commands.options import device_option, quiet_option
 from neuron_atlas.progress import ProgressBars
 
 
@@ -66,7 +67,7 @@ from neuron_atlas.progress import ProgressBars
     show_default=True,
     help="Keep a thumbnail of each photograph in the atlas, or only its address.",
 )
-@click.option("--device", default=None, help="cpu, cuda, ... [default: cuda where there is one]")
+@device_option
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "float64", "bfloat16", "float16"]),
@@ -109,7 +110,7 @@ from neuron_atlas.progress import ProgressBars
     metavar="ADDRESS",
     help="Run the shards on a Ray cluster: its address, auto, or local for one on this machine.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+@quiet_option
 def build(
     captioner_source: str,
     coco_folder: Path,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from neuron_atlas.commands.options import quiet_option
 from neuron_atlas.progress import ProgressBars
 
 SPLIT = "val"
@@ -32,7 +33,7 @@ N_REPORTED = 60
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
 @click.option("--no-serve", is_flag=True, help="Stop when the pages are made.")
-@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+@quiet_option
 @click.pass_context
 def demo(
     ctx: click.Context,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from neuron_atlas.commands.options import quiet_option
 from neuron_atlas.progress import ProgressBars
 
 
@@ -19,7 +20,7 @@ from neuron_atlas.progress import ProgressBars
     show_default=True,
     help="The atlas to write; it is replaced when the new one is whole.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+@quiet_option
 def ingest(run_folder: Path, database: Path, quiet: bool) -> None:
     """Turn a run folder into an atlas, one DuckDB file.
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from neuron_atlas.commands.options import quiet_option
+
 STAGES = ("pictures", "language-model", "encoder", "adapter", "export")
 
 
@@ -34,7 +36,7 @@ def miniature() -> None:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+@quiet_option
 def train(
     out: Path, stages: tuple[str, ...], size: str, seed: int, device: str, workers: int, quiet: bool
 ) -> None:

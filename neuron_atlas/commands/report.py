@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from neuron_atlas.commands.build_options import BatchSize
+from neuron_atlas.commands.options import device_option, quiet_option
 from neuron_atlas.progress import ProgressBars
 
 
@@ -48,7 +49,7 @@ from neuron_atlas.progress import ProgressBars
     type=click.Path(path_type=Path),
     help="The folder of the run's data set. [default: where it was when the run was built]",
 )
-@click.option("--device", default=None, help="cpu, cuda, ... [default: cuda where there is one]")
+@device_option
 @click.option(
     "--batch-size",
     type=BatchSize(),
@@ -84,7 +85,7 @@ from neuron_atlas.progress import ProgressBars
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Which words belong to which category. [default: the data set's, else their names]",
 )
-@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+@quiet_option
 def report(
     run_folder: Path,
     *,

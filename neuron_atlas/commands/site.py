@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from neuron_atlas.commands.lookup import database_option
+from neuron_atlas.commands.options import quiet_option
 from neuron_atlas.progress import ProgressBars
 
 
@@ -60,7 +61,7 @@ from neuron_atlas.progress import ProgressBars
 )
 @click.option("--site-url", help="Where it will be published, for canonical addresses.")
 @click.option("--force", is_flag=True, help="Make every page anew, also where nothing changed.")
-@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+@quiet_option
 def site(database: Path, out: Path, *, force: bool, quiet: bool, **chosen: Any) -> None:
     """Make a page for every unit, image, concept and layer of an atlas.
 

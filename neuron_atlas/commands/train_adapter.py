@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from neuron_atlas.commands.options import device_option, quiet_option
 from neuron_atlas.progress import ProgressBars
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def recipe_options(command: Any) -> Any:
 )
 @click.option("--save-every", type=click.IntRange(min=1), default=100, show_default=True)
 @click.option("--validate-every", type=click.IntRange(min=1), default=500, show_default=True)
-@click.option("--device", default=None, help="cpu, cuda, ... [default: cuda where there is one]")
+@device_option
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16", "float16"]),
@@ -122,7 +123,7 @@ def recipe_options(command: Any) -> Any:
     show_default=True,
     help="Processes that read images.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+@quiet_option
 def train_adapter(
     coco: Path | None,
     split: str,
