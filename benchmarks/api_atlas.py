@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 from sqlalchemy import create_engine
 
-from atlas_db.schema import EXEMPLAR_ACTIVATIONS, INDEXES, SCHEMA_VERSION, Base
+from atlas_db.schema import INDEXES, SCHEMA_VERSION, VIEWS, Base
 
 N_CONCEPTS = 20_000
 N_IMAGES = 5_000
@@ -160,7 +160,8 @@ def make_atlas(
             connection.execute(f"INSERT INTO {table} {statement}", used)
         for table, column in INDEXES:
             connection.execute(f"CREATE INDEX {table}_{column} ON {table} ({column})")
-        connection.execute(EXEMPLAR_ACTIVATIONS)
+        for view in VIEWS:
+            connection.execute(view)
         connection.execute("CHECKPOINT")
 
 
