@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
 from flask import Flask, Response, current_app, g, request
 
@@ -20,11 +17,6 @@ from atlas_db.records import Page
 from atlas_db.row_formats import csv_line
 
 _SOURCE = "atlas_source"
-#: Tells zlib of gzip's header; `gzip.decompress` takes twice as long.
-_GZIP_WINDOW = 31
-#: Level of gzip for what is packed at each request: a seventh longer than level 5, in half the
-#: time.
-_QUICKEST = 1
 
 
 def register(app: Flask, source: AtlasSource) -> None:
@@ -68,30 +60,6 @@ def answer(record: Any) -> Response:
     """Answer with a record, a mapping or a list."""
     response = Response(dumps(record) + "\n", mimetype="application/json")
     return http_caching.tag(response, atlas().etag)
-
-
-def ready_response(packed: bytes, *, last: Mapping[str, Any] | None = None) -> Response:
-    """Answer with what `neuron-atlas prepare` wrote.
-
-    Args:
-        packed: Of `atlas_db.ready_answers`.
-        last: Fields that are added at the object's end.
-    """
-    body = packed
-    if last is not None:
-        text = unpacked(packed).rstrip()[:-1] + b"," + dumps(last)[1:].encode("utf-8") + b"\n"
-        body = gzip.compress(text, _QUICKEST, mtime=0) if http_caching.takes_gzip() else text
-    elif not http_caching.takes_gzip():
-        body = unpacked(packed)
-    response = Response(body, mimetype="application/json")
-    if http_caching.takes_gzip():
-        response.headers["Content-Encoding"] = "gzip"
-    return http_caching.tag(response, atlas().etag)
-
-
-def unpacked(packed: bytes) -> bytes:
-    """Give the JSON text of a ready answer."""
-    return zlib.decompress(packed, _GZIP_WINDOW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +121,7 @@ def _rows_alone(names: Sequence[str], rows: Sequence[Mapping[str, Any]], form: s
 
 
 def link_to_next(response: Response, cursor: str | None) -> Response:
-    """Say in a Link header where the next rows are (RFC 8288)."""
+    """Say in a Link header where the next rows are."""
     if cursor is not None:
-        query = urlencode({**request.args, "cursor": cursor})
-        response.headers["Link"] = f'<?{query}>; rel="next"'
+        response.headers["Link"] = cursors.link(request.args, cursor)
     return response

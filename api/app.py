@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from apiflask import APIFlask
-from flask import Response, request
+from flask import request
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.routing import BaseConverter
 
@@ -19,12 +19,12 @@ from api import (
     cors,
     embed,
     errors,
+    front,
     http_caching,
     images,
     openapi,
     operations,
     rate_limit,
-    request_log,
     response_cache,
     sql,
     sql_try,
@@ -32,8 +32,13 @@ from api import (
     units,
 )
 from api.atlas_source import AtlasSource
+from api.cors import Cors
 from api.errors import ApiError
+from api.front import Front
 from api.metrics import Metrics
+from api.quick_answers import QuickAnswers
+from api.rate_limit import RateLimit
+from api.response_cache import ResponseCache
 from atlas_db.sql_rules import MAX_STATEMENT_BYTES
 from atlas_db.sql_sandbox import SqlLimits
 
@@ -98,19 +103,24 @@ def create_app(
     )
     app.json = _Json(app)
     _configure(app)
-    source = AtlasSource(database)
-    metrics = Metrics(source)
-    metrics.register(app)
-    request_log.register(app)
+    source, cache = AtlasSource(database), ResponseCache()
+    metrics, limit = Metrics(source), RateLimit("/api", requests_per_s)
+    app.wsgi_app = Front(  # type: ignore[method-assign]
+        app.wsgi_app,
+        cors=Cors(origins, "/api"),
+        limit=limit,
+        metrics=metrics,
+        quick=QuickAnswers(source, cache, PREFIX),
+    )
+    front.register(app)
     answers.register(app, source)
     errors.register(app)
     sql.register(app, sql_limits)
-    cors.register(app, origins, "/api")
-    rate_limit.register(app, "/api", requests_per_s)
+    rate_limit.register(app, limit)
     app.before_request(_refuse_what_is_too_long)
     app.before_request(_refuse_repeated_parameters)
-    response_cache.register(app, PREFIX)
-    app.after_request(_finish)
+    response_cache.register(app, cache, PREFIX)
+    app.after_request(http_caching.finish)
     for part in (units, concepts, images, embed, sql):
         app.register_blueprint(part.blueprint, url_prefix=PREFIX)
     app.register_blueprint(operations.operations_blueprint(metrics), url_prefix=PREFIX)
@@ -165,9 +175,3 @@ def _refuse_repeated_parameters() -> None:
                 f"{name[:100]}: given {len(values)} times, wanted once.",
                 "Give each parameter once.",
             )
-
-
-def _finish(response: Response) -> Response:
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers.setdefault("Content-Security-Policy", embed.NO_FRAME)
-    return http_caching.compress(response)

@@ -6,50 +6,56 @@ The API is public and read-only and knows no cookies, so by default everybody ma
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from flask import Flask, Response, request
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 EVERYBODY: tuple[str, ...] = ("*",)
 _REQUEST_HEADERS = "Accept, Content-Type, If-None-Match"
-_RESPONSE_HEADERS = "ETag, Link, Retry-After, X-Request-ID, X-Truncated"
+_RESPONSE_HEADERS = "ETag, Link, Retry-After, X-Request-ID, X-Total, X-Truncated"
 _PREFLIGHT_AGE_S = "86400"
 
 
-def register(app: Flask, origins: Sequence[str], prefix: str) -> None:
-    """Let pages of `origins` read what lies under `prefix`.
+class Cors:
+    """Lets pages of some origins read what lies under a prefix.
 
     Args:
-        app: The application.
         origins: Such as "https://example.org"; "*" is everybody, none is nobody.
         prefix: Of the addresses, "/api".
 
     Raises:
         ValueError: An origin is not of the form scheme://host.
     """
-    for origin in origins:
-        if origin != "*" and ("://" not in origin or origin.endswith("/")):
-            raise ValueError(
-                f"an origin for CORS must be '*' or like 'https://example.org', got {origin!r}"
-            )
-    if not origins:
-        return
-    allowed = frozenset(origins)
 
-    @app.after_request
-    def add_headers(response: Response) -> Response:
-        if not request.path.startswith(prefix):
-            return response
-        origin = request.headers.get("Origin", "")
-        if "*" in allowed:
-            response.headers["Access-Control-Allow-Origin"] = "*"
-        else:
-            response.vary.add("Origin")
-            if origin not in allowed:
-                return response
-            response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Access-Control-Expose-Headers"] = _RESPONSE_HEADERS
-        if request.method == "OPTIONS":
-            response.headers["Access-Control-Allow-Methods"] = response.headers.get("Allow", "")
-            response.headers["Access-Control-Allow-Headers"] = _REQUEST_HEADERS
-            response.headers["Access-Control-Max-Age"] = _PREFLIGHT_AGE_S
-        return response
+    def __init__(self, origins: Sequence[str], prefix: str) -> None:
+        for origin in origins:
+            if origin != "*" and ("://" not in origin or origin.endswith("/")):
+                raise ValueError(
+                    f"an origin for CORS must be '*' or like 'https://example.org', got {origin!r}"
+                )
+        self._origins = frozenset(origins)
+        self._prefix = prefix
+
+    def add_headers(self, environ: WSGIEnvironment, headers: list[tuple[str, str]]) -> None:
+        """Add to an answer's headers what its reader's browser wants to know."""
+        if not self._origins or not environ["PATH_INFO"].startswith(self._prefix):
+            return
+        allowed = "*"
+        if "*" not in self._origins:
+            _vary_by_origin(headers)
+            allowed = environ.get("HTTP_ORIGIN", "")
+            if allowed not in self._origins:
+                return
+        headers.append(("Access-Control-Allow-Origin", allowed))
+        headers.append(("Access-Control-Expose-Headers", _RESPONSE_HEADERS))
+        if environ["REQUEST_METHOD"] == "OPTIONS":
+            headers.append(("Access-Control-Allow-Methods", dict(headers).get("Allow", "")))
+            headers.append(("Access-Control-Allow-Headers", _REQUEST_HEADERS))
+            headers.append(("Access-Control-Max-Age", _PREFLIGHT_AGE_S))
+
+
+def _vary_by_origin(headers: list[tuple[str, str]]) -> None:
+    said = [value for name, value in headers if name == "Vary"]
+    headers[:] = [header for header in headers if header[0] != "Vary"]
+    headers.append(("Vary", ", ".join([*said, "Origin"])))

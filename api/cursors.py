@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from api.errors import ApiError
 
@@ -35,6 +36,11 @@ def encode(offset: int | None, bound_to: bytes) -> str | None:
         return None
     raw = bound_to + offset.to_bytes(_OFFSET_BYTES, "big")
     return base64.urlsafe_b64encode(raw).decode("ascii").rstrip("=")
+
+
+def link(asked: Mapping[str, str], cursor: str) -> str:
+    """Write the header Link that leads from the answer to a query to the next rows (RFC 8288)."""
+    return f'<?{urlencode({**asked, "cursor": cursor})}>; rel="next"'
 
 
 def decode(cursor: str | None, bound_to: bytes) -> int:

@@ -14,10 +14,11 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from apiflask import APIBlueprint
 from flask import Flask, Response, current_app, render_template, request
+from markupsafe import Markup
 
 from api import schemas
 from api.answers import answer, atlas, connection
@@ -29,16 +30,12 @@ from atlas_db.records import unit_name
 
 blueprint = APIBlueprint("embed", __name__, tag="Units")
 
-#: Of all other answers: pages of this site alone may put them into a frame.
-NO_FRAME = "frame-ancestors 'self'"
 WIDTH_PX, HEIGHT_PX = 560, 400
 _N_EXEMPLARS = 6
 _PICTURE_PX = 160
 #: Of a unit, here and in the static site.
-_ADDRESSES = (
-    re.compile(r".*/api/v1/units/([0-9]{1,9})/([0-9]{1,9})"),
-    re.compile(r".*/u/([0-9]{1,9})/([0-9]{1,9})\.html"),
-)
+_SITE_PAGE = re.compile(r".*/u/([0-9]{1,9})/([0-9]{1,9})\.html")
+_ADDRESSES = (re.compile(r".*/api/v1/units/([0-9]{1,9})/([0-9]{1,9})"), _SITE_PAGE)
 _SITE = "site_folder"
 
 
@@ -74,12 +71,32 @@ def unit_frame(unit: dict[str, Any]) -> Response:
         look="overlay" if _has_photographs(unit) else "heat",
         n_exemplars=_N_EXEMPLARS,
         page=_page_of(unit["layer"], unit["unit"]),
+        discovery=_discovery(unit["layer"], unit["unit"], request.base_url),
         size=_PICTURE_PX,
         style=_style(),
     )
     response = Response(page, mimetype="text/html")
     response.headers["Content-Security-Policy"] = _policy()
     return tag(response, atlas().etag)
+
+
+def _discovery(layer: int, unit: int, address: str) -> Markup:
+    """Lead from a unit's page to its oEmbed answer, for blogs that are given the page's address."""
+    answer_at = f"{request.host_url}api/v1/oembed?{urlencode({'url': address})}"
+    return Markup(
+        '<link rel="alternate" type="application/json+oembed" href="{}" title="{}">'
+    ).format(answer_at, unit_name(layer, unit))
+
+
+def add_discovery(response: Response) -> Response:
+    """Lead from a page of the static site to its oEmbed answer, if it is a unit's."""
+    found = _SITE_PAGE.fullmatch(request.path)
+    if found is not None and response.status_code == 200:
+        link = _discovery(int(found[1]), int(found[2]), request.base_url)
+        response.direct_passthrough = False
+        page = response.get_data()
+        response.set_data(page.replace(b"</head>", f"{link}</head>".encode(), 1))
+    return response
 
 
 def _has_photographs(unit: dict[str, Any]) -> bool:

@@ -9,12 +9,21 @@ from __future__ import annotations
 import gzip
 
 from flask import Response, request
+from werkzeug.datastructures import Accept
+from werkzeug.http import parse_accept_header
 
 #: May be kept, but is asked for again each time (and then costs a 304), so that nobody who reads
 #: two addresses gets two atlases.
 REVALIDATE = "public, no-cache"
 #: Pictures: an hour old at most after another atlas was published.
 AN_HOUR = "public, max-age=3600"
+
+#: Headers of every answer: what it is, is said in Content-Type alone, and pages of this site alone
+#: may put it into a frame.
+STANDING = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Content-Security-Policy", "frame-ancestors 'self'"),
+)
 
 _GZIP_MIN_BYTES = 500
 _GZIP_MAX_BYTES = 4 * 2**20
@@ -40,27 +49,33 @@ def client_has(etag: str) -> bool:
     return request.if_none_match.contains_weak(etag)
 
 
-def takes_gzip() -> bool:
-    """Say whether the client takes answers that are packed."""
-    return request.accept_encodings.quality("gzip") > 0
+def takes_gzip(accept_encoding: str) -> bool:
+    """Say whether a client with that header Accept-Encoding takes answers that are packed."""
+    return parse_accept_header(accept_encoding, Accept).quality("gzip") > 0
 
 
-def compress(response: Response) -> Response:
-    """Send text of some length with gzip to clients that take it."""
-    if not _is_text(response.mimetype) or response.status_code != 200:
-        return response
-    response.vary.add("Accept-Encoding")
+def finish(response: Response) -> Response:
+    """Add the headers of every answer; send text of some length with gzip to who takes it."""
+    for name, value in STANDING:
+        response.headers.setdefault(name, value)
+    if _is_text(response.mimetype) and response.status_code in (200, 304):
+        response.vary.add("Accept-Encoding")
+        if response.status_code == 200:
+            _compress(response)
+    return response
+
+
+def _compress(response: Response) -> None:
     length = response.content_length or 0
     if (
-        not takes_gzip()
-        or "Content-Encoding" in response.headers
+        "Content-Encoding" in response.headers
         or not _GZIP_MIN_BYTES <= length <= _GZIP_MAX_BYTES
+        or not takes_gzip(request.headers.get("Accept-Encoding", ""))
     ):
-        return response
+        return
     response.direct_passthrough = False  # a file of the site: read it whole, it is small
     response.set_data(gzip.compress(response.get_data(), _GZIP_LEVEL, mtime=0))
     response.headers["Content-Encoding"] = "gzip"
-    return response
 
 
 def _is_text(mimetype: str | None) -> bool:

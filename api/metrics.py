@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from functools import cache
 
-from flask import Flask, Response, g, request
+from flask import Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from api.atlas_source import AtlasSource
 
 _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_METHODS = ("GET", "HEAD", "OPTIONS", "POST")
 
 
 class Metrics:
@@ -39,24 +39,12 @@ class Metrics:
         )
         opened.set_function(lambda: source.n_opened)
 
-    def register(self, app: Flask) -> None:
-        """Count and time all requests to `app`."""
-
-        @app.before_request
-        def start_clock() -> None:
-            g.started_s = time.perf_counter()
-
-        @app.after_request
-        def count(response: Response) -> Response:
-            # The rule and not the address, or strangers could make any number of series.
-            route = request.url_rule.rule if request.url_rule else "unknown"
-            method = request.method if request.method in ("GET", "HEAD", "OPTIONS") else "other"
-            counter, seconds = self._series(route, method, response.status_code)
-            counter.inc()
-            started_s = g.get("started_s")
-            if started_s is not None:
-                seconds.observe(time.perf_counter() - started_s)
-            return response
+    def count(self, route: str, method: str, status: int, elapsed_s: float) -> None:
+        """Count a request that is answered, and its time."""
+        known = method if method in _METHODS else "other"
+        counter, seconds = self._series(route, known, status)
+        counter.inc()
+        seconds.observe(elapsed_s)
 
     @cache  # noqa: B019 (lives as long as the application; `labels` costs more than counting)
     def _series(self, route: str, method: str, status: int) -> tuple[Counter, Histogram]:

@@ -10,10 +10,14 @@ import math
 import threading
 import time
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 from flask import Flask, request
 
 from api.errors import ApiError
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 _BURST_S = 10.0
 #: Clients that are remembered; who is forgotten starts with a full bucket.
@@ -48,26 +52,43 @@ class TokenBuckets:
         return 0.0 if allowed else (1.0 - tokens) / self.per_second
 
 
-def register(app: Flask, prefix: str, per_second: float | None) -> None:
-    """Hold each client to a rate under `prefix`, but for operators' addresses; None: no limit.
+class RateLimit:
+    """Holds each client to a rate under a prefix, but for operators' addresses.
+
+    Args:
+        prefix: Of the addresses, "/api".
+        per_second: None: no limit.
 
     Raises:
         ValueError: The rate is not above 0.
     """
-    if per_second is None:
-        return
-    buckets = TokenBuckets(per_second)
+
+    def __init__(self, prefix: str, per_second: float | None) -> None:
+        self.per_second = per_second
+        self._prefix = prefix
+        self._buckets = None if per_second is None else TokenBuckets(per_second)
+
+    def wait_s(self, environ: WSGIEnvironment) -> float:
+        """Take one request; give how long its client must wait: 0 if it need not."""
+        path = environ["PATH_INFO"]
+        if self._buckets is None or not path.startswith(self._prefix):
+            return 0.0
+        if path.endswith(_OF_OPERATORS):
+            return 0.0
+        return self._buckets.wait_s(environ.get("REMOTE_ADDR", ""), time.monotonic())
+
+
+def register(app: Flask, limit: RateLimit) -> None:
+    """Refuse what goes beyond a limit, of the requests that `app` answers."""
 
     @app.before_request
     def take() -> None:
-        if not request.path.startswith(prefix) or request.path.endswith(_OF_OPERATORS):
-            return
-        wait_s = buckets.wait_s(request.remote_addr or "", time.monotonic())
+        wait_s = limit.wait_s(request.environ)
         if wait_s > 0:
             raise ApiError(
                 429,
                 "too_many_requests",
-                f"This server answers {per_second:g} requests a second of one client.",
+                f"This server answers {limit.per_second:g} requests a second of one client.",
                 "Wait as many seconds as Retry-After says, or download the atlas.",
                 {"Retry-After": str(math.ceil(wait_s))},
             )

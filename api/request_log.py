@@ -11,54 +11,53 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from flask import Flask, Response, g, request
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 LOG = logging.getLogger("neuron_atlas.access")
 _PLAIN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MAX_ADDRESS = 500
 
 
-def register(app: Flask) -> None:
-    """Name all requests to `app`, and log them (level INFO) once they are answered."""
-
-    @app.before_request
-    def begin() -> None:
-        name_request()
-        g.log_started_s = time.perf_counter()
-
-    @app.after_request
-    def end(response: Response) -> Response:
-        response.headers["X-Request-ID"] = name_request()
-        if LOG.isEnabledFor(logging.INFO):
-            LOG.info(_line(response))
-        return response
+def name_of(sent: str) -> str:
+    """Give a request's name: what was sent as such, or one of its own."""
+    return sent if _PLAIN.fullmatch(sent) else uuid.uuid4().hex
 
 
-def name_request() -> str:
-    """Give this request's name."""
-    if "request_id" not in g:
-        sent = request.headers.get("X-Request-ID", "")
-        g.request_id = sent if _PLAIN.fullmatch(sent) else uuid.uuid4().hex
-    name: str = g.request_id
-    return name
-
-
-def _line(response: Response) -> str:
-    elapsed_s = time.perf_counter() - g.get("log_started_s", time.perf_counter())
-    return json.dumps(
-        {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "id": g.request_id,
-            "client": request.remote_addr,
-            "method": request.method,
-            "path": request.path[:_MAX_ADDRESS],
-            "query": request.query_string[:_MAX_ADDRESS].decode("ascii", "replace"),
-            "status": response.status_code,
-            "bytes": response.content_length,
-            "ms": round(elapsed_s * 1000, 2),
-        }
+def write(
+    name: str,
+    environ: WSGIEnvironment,
+    status: str,
+    headers: Sequence[tuple[str, str]],
+    elapsed_s: float,
+) -> None:
+    """Log a request (level INFO) that is about to be answered."""
+    if not LOG.isEnabledFor(logging.INFO):
+        return
+    length = dict(headers).get("Content-Length")
+    LOG.info(
+        json.dumps(
+            {
+                "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "id": name,
+                "client": environ.get("REMOTE_ADDR"),
+                "method": environ["REQUEST_METHOD"],
+                "path": _text(environ["PATH_INFO"]),
+                "query": _text(environ.get("QUERY_STRING", "")),
+                "status": int(status[:3]),
+                "bytes": None if length is None else int(length),
+                "ms": round(elapsed_s * 1000, 2),
+            }
+        )
     )
+
+
+def _text(part: str) -> str:
+    """Give a part of an address, whose bytes WSGI hands over as letters."""
+    return part.encode("latin-1", "replace").decode("utf-8", "replace")[:_MAX_ADDRESS]
 
 
 def to_stderr() -> None:

@@ -1,7 +1,7 @@
 """Answers kept in memory, the last used longest: most requests are for a few units and concepts.
 
-An answer depends on the atlas, the address and its query alone, so it is kept under all three
-(`etag`, path, parameters in order) and whether it is packed. Another atlas has another `etag`:
+An answer depends on the atlas, the address (the server's own too: a frame's page names it) and its
+query alone, so it is kept under these and whether it is packed. Another atlas has another `etag`:
 nothing needs to be thrown away when one is published, what is old is used no more and falls out.
 """
 
@@ -10,13 +10,15 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, request
 
 from api.answers import atlas
 from api.http_caching import takes_gzip
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 DEFAULT_MAX_BYTES = 64 * 2**20
 #: Of an answer, as a share of all: one must not push out the others.
@@ -33,21 +35,33 @@ Key = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An answer as it goes out."""
+    """An answer with status 200 as it goes out.
+
+    Attributes:
+        body: As it is sent, with gzip if `headers` say so.
+        headers: All that do not depend on who asks.
+        etag: Of the atlas, without quotes.
+        route: The rule that it answers.
+    """
 
     body: bytes
     headers: tuple[tuple[str, str], ...]
+    etag: str
+    route: str
 
 
 class ResponseCache:
     """Answers by key within a number of bytes; safe to share between threads."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
         self.max_bytes = max_bytes
         self.n_bytes = 0
-        self.n_hits = 0
         self._kept: OrderedDict[Key, Kept] = OrderedDict()
         self._lock = threading.Lock()
+
+    def of(self, environ: WSGIEnvironment, etag: str) -> Kept | None:
+        """Give the answer of an atlas to a request."""
+        return self.get(_key(environ, etag))
 
     def get(self, key: Key) -> Kept | None:
         """Give an answer, and count it as just used."""
@@ -55,7 +69,6 @@ class ResponseCache:
             found = self._kept.get(key)
             if found is not None:
                 self._kept.move_to_end(key)
-                self.n_hits += 1
             return found
 
     def put(self, key: Key, kept: Kept) -> None:
@@ -73,39 +86,30 @@ class ResponseCache:
                 self.n_bytes -= len(dropped.body) + _OVERHEAD_BYTES
 
 
-def register(app: Flask, prefix: str, max_bytes: int = DEFAULT_MAX_BYTES) -> ResponseCache:
-    """Answer `app`'s addresses under `prefix` from memory where that is possible.
+def _key(environ: WSGIEnvironment, etag: str) -> Key:
+    packed = takes_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))
+    server = f"{environ['wsgi.url_scheme']}://{environ.get('HTTP_HOST', '')}"
+    return etag, server, environ["PATH_INFO"], environ.get("QUERY_STRING", ""), str(packed)
+
+
+def register(app: Flask, cache: ResponseCache, prefix: str) -> None:
+    """Keep what `app` answers under `prefix`.
 
     To be called before other functions that change answers are registered: an answer is kept as
     they leave it.
     """
-    cache = ResponseCache(max_bytes)
-
-    @app.before_request
-    def look_up() -> Response | None:
-        if request.method not in ("GET", "HEAD") or not _is_kept(request.path, prefix):
-            return None
-        # The query is written anew, so the order of its parameters makes no difference.
-        query = urlencode(sorted(request.args.items()))
-        key = (atlas().etag, request.path, query, str(takes_gzip()))
-        found = cache.get(key)
-        if found is None:
-            g.cache_key = key
-            return None
-        response = Response(found.body, headers=list(found.headers))
-        return response.make_conditional(request)  # type: ignore[return-value]
+    kept = tuple(f"{prefix}/{name}" for name in _KEPT)
 
     @app.after_request
     def keep(response: Response) -> Response:
-        key: Any = g.pop("cache_key", None)
-        if key is None or request.method != "GET" or response.status_code != 200:
+        rule = request.url_rule
+        if request.method != "GET" or response.status_code != 200 or rule is None:
             return response
-        if response.headers.get("ETag") and not response.is_streamed:
-            cache.put(key, Kept(response.get_data(), tuple(response.headers)))
+        if not request.path.startswith(kept) or response.is_streamed or not response.get_etag()[0]:
+            return response
+        etag = atlas().etag
+        # The server dates each answer anew.
+        headers = tuple(header for header in response.headers if header[0] != "Date")
+        key = _key(request.environ, etag)
+        cache.put(key, Kept(response.get_data(), headers, etag, rule.rule))
         return response
-
-    return cache
-
-
-def _is_kept(path: str, prefix: str) -> bool:
-    return path.startswith(prefix + "/") and path[len(prefix) + 1 :].startswith(_KEPT)

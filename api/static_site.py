@@ -10,6 +10,8 @@ from flask import Response, redirect, request, send_file, url_for
 from werkzeug.exceptions import NotFound
 from werkzeug.security import safe_join
 
+from api import embed
+
 #: Told here because they differ between operating systems, or are missing there.
 _TYPES = {
     ".css": "text/css",
@@ -62,7 +64,7 @@ def _send(root: Path, path: str) -> Response:
         found = found / "index.html"
         if not found.is_file():
             return _not_found(root)
-    return _file(found)
+    return embed.add_discovery(_file(found))
 
 
 def _find(root: Path, path: str) -> Path | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from apiflask.schemas import FileSchema
 from flask import Response
 
 from api import schemas
-from api.answers import answer, answer_page, atlas, connection, paging, ready_response, unpacked
+from api.answers import answer, answer_page, atlas, connection, paging
 from api.embed import unit_frame
 from api.errors import ApiError
 from api.heatmap_png import render
@@ -26,11 +25,11 @@ from api.parameters import (
     UnitsQuery,
 )
 from atlas_db import queries
-from atlas_db.as_json import dumps
+from atlas_db.as_json import as_json
 from atlas_db.errors import NotInAtlasError
 from atlas_db.queries.of_exemplars import exemplar
 from atlas_db.queries.of_units import unit_uids
-from atlas_db.records import Page, UnitRecord
+from atlas_db.records import Page
 
 blueprint = APIBlueprint("units", __name__, tag="Units")
 
@@ -86,23 +85,8 @@ def _from_summaries(asked: Mapping[str, Any]) -> Page[dict[str, Any]] | None:
 @blueprint.output(schemas.Unit)
 def show_unit(path_data: UnitPath, query_data: UnitQuery, **_path: str) -> Response:
     """All that a unit's page shows; with `embed=1` as a small page for a frame"""
-    ready = _ready(path_data)
-    if query_data.embed is not None:
-        text = unpacked(ready) if ready is not None else dumps(_record(path_data))
-        return unit_frame(json.loads(text))
-    return answer(_record(path_data)) if ready is None else ready_response(ready)
-
-
-def _record(asked: UnitPath) -> UnitRecord:
-    return queries.unit(connection(), asked.layer, asked.unit)
-
-
-def _ready(asked: UnitPath) -> bytes | None:
-    info = atlas().info
-    if asked.layer >= info.n_layers or asked.unit >= info.units_per_layer:
-        return None
-    found = atlas().answers.unit(asked.layer * info.units_per_layer + asked.unit)
-    return None if found is None else found.packed
+    unit = queries.unit(connection(), path_data.layer, path_data.unit)
+    return answer(unit) if query_data.embed is None else unit_frame(as_json(unit))
 
 
 @blueprint.get("/units/<layer>/<unit>/similar")

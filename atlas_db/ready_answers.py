@@ -11,7 +11,6 @@ is a copy: it may be deleted, and one of another atlas is passed over.
 from __future__ import annotations
 
 import contextlib
-import gzip
 import json
 import os
 import shutil
@@ -30,13 +29,13 @@ from atlas_db import queries
 from atlas_db.as_json import dumps
 from atlas_db.connection import Connection, open_atlas
 from atlas_db.errors import AtlasError
+from atlas_db.packed_json import pack, pack_open
 from atlas_db.queries.of_concepts import N_CONCEPT_UNITS
 
 __all__ = ["N_CONCEPT_UNITS", "ReadyAnswers", "prepare", "ready_path"]
 
 #: Raised whenever the JSON of a unit or a concept changes.
-FORMAT = 3
-_LEVEL = 5  # of gzip
+FORMAT = 4
 _BLOCK = 500
 #: Of the atlas's own size: what the answers take at most, as far as measured.
 _MAX_SHARE = 1.5
@@ -164,11 +163,11 @@ def _write(connection: Connection, path: Path, tell: Progress) -> None:
 def _answers(connection: Connection, n_units: int) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
     """Give rows to insert, a block at a time."""
     units = (
-        (unit.summary.uid, dumps(unit.summary), _packed(dumps(unit)))
+        (unit.summary.uid, dumps(unit.summary), pack(dumps(unit)))
         for unit in queries.unit_records(connection, 0, n_units)
     )
     concepts = (
-        (concept.summary.concept, _packed(dumps(concept)), concept.summary.n_units)
+        (concept.summary.concept, pack_open(dumps(concept)), concept.summary.n_units)
         for concept in queries.concept_records(connection)
     )
     for block in _in_blocks(units, _BLOCK):
@@ -183,16 +182,12 @@ def _in_blocks(rows: Iterator[Any], size: int) -> Iterator[list[Any]]:
         yield block
 
 
-def _packed(text: str) -> bytes:
-    return gzip.compress(f"{text}\n".encode(), _LEVEL, mtime=0)
-
-
 @dataclass(frozen=True, slots=True)
-class ReadyAnswer:
-    """An answer's JSON, packed with gzip, and how many units there are of what it lists."""
+class ReadyConcept:
+    """A concept's JSON, packed open (`atlas_db.packed_json`), and how many units it has in all."""
 
     packed: bytes
-    n_units: int = 1
+    n_units: int
 
 
 class ReadyAnswers:
@@ -219,9 +214,10 @@ class ReadyAnswers:
                 self._is_open = self.path.is_file() and self._is_of_the_atlas()
             return self._is_open
 
-    def unit(self, uid: int) -> ReadyAnswer | None:
-        """Give the answer for a unit; None if it is not there."""
-        return self._get("SELECT body FROM units WHERE uid = ?", uid)
+    def unit(self, uid: int) -> bytes | None:
+        """Give a unit's JSON, packed with gzip; None if it is not there."""
+        row = self._get("SELECT body FROM units WHERE uid = ?", uid)
+        return None if row is None else row[0]
 
     def summaries(self, uids: Sequence[int]) -> list[dict[str, Any]] | None:
         """Give the summaries of some units, as the API writes them; None if they are not there."""
@@ -235,15 +231,16 @@ class ReadyAnswers:
         rows: list[dict[str, Any]] = json.loads(f"[{','.join(row[0] for row in found)}]")
         return rows
 
-    def concept(self, folded: str) -> ReadyAnswer | None:
-        """Give the answer for a concept: its first `N_CONCEPT_UNITS` units, matched exactly."""
-        return self._get("SELECT body, n_units FROM concepts WHERE concept = ?", folded)
+    def concept(self, folded: str) -> ReadyConcept | None:
+        """Give a concept with its first `N_CONCEPT_UNITS` units; None if it is not there."""
+        row = self._get("SELECT body, n_units FROM concepts WHERE concept = ?", folded)
+        return None if row is None else ReadyConcept(*row)
 
-    def _get(self, statement: str, key: int | str) -> ReadyAnswer | None:
+    def _get(self, statement: str, key: int | str) -> tuple[Any, ...] | None:
         if not self.are_there():
             return None
-        row = self._connection().execute(statement, (key,)).fetchone()
-        return None if row is None else ReadyAnswer(*row)
+        row: tuple[Any, ...] | None = self._connection().execute(statement, (key,)).fetchone()
+        return row
 
     def close(self) -> None:
         """Let go of the file."""

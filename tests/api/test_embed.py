@@ -46,6 +46,7 @@ def test_all_that_a_frame_loads_is_its_own(client: FlaskClient) -> None:
     assert "script-src" not in policy
     assert "frame-ancestors *" in policy
     page = response.get_data(as_text=True)
+    page = page.replace(discovered(page)[0], "")  # which no browser loads
     assert not re.search(r"<script|javascript:|\son\w+=|\sstyle=|//", page)
 
 
@@ -92,6 +93,45 @@ def test_its_heading_leads_to_the_page_of_the_site(synthetic_atlas: Path, tmp_pa
 
 def oembed(client: FlaskClient, **query: Any) -> Any:
     return client.get("/api/v1/oembed", query_string=query)
+
+
+def discovered(page: str) -> tuple[str, str]:
+    """Find where a page's oEmbed answer is; give the tag and the address."""
+    (tag,) = re.findall("<link[^>]*json[+]oembed[^>]*>", page.partition("</head>")[0])
+    return tag, unescape(re.findall('href="(.*?)"', tag)[0])
+
+
+@pytest.mark.parametrize("path", ["/u/1/3.html", "/api/v1/units/1/3?embed=1"])
+@pytest.mark.parametrize("host", ["localhost", "atlas.example"])
+def test_a_unit_leads_to_its_oembed_answer(
+    synthetic_atlas: Path, tmp_path: Path, path: str, host: str
+) -> None:
+    page = tmp_path / "u" / "1" / "3.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("<html><head><title>1</title></head><body></head></body></html>")
+    client = create_app(synthetic_atlas, site=tmp_path, sql_limits=None).test_client()
+    for _ in range(2):  # the second is from memory
+        client.get(path, base_url="http://elsewhere.example", buffered=True)
+        shown = client.get(path, base_url=f"http://{host}", buffered=True)
+        assert int(shown.headers["Content-Length"]) == len(shown.data)
+        tag, address = discovered(shown.get_data(as_text=True))
+        assert 'title="L1.U3"' in tag
+        assert address.startswith(f"http://{host}/api/v1/oembed?")
+        answer = client.get(address, base_url=f"http://{host}")
+        assert answer.get_json()["title"] == "L1.U3"
+        assert f"http://{host}/api/v1/units/1/3?embed=1" in answer.get_json()["html"]
+
+
+def test_a_hostile_host_stays_text(client: FlaskClient) -> None:
+    page = client.get(FRAME.format(layer=1, unit=3), headers={"Host": 'a"><script>.example'})
+    assert b"<script" not in page.data
+
+
+def test_other_pages_are_sent_as_they_are(synthetic_atlas: Path, tmp_path: Path) -> None:
+    text = b"<html><head></head></html>"
+    (tmp_path / "index.html").write_bytes(text)
+    client = create_app(synthetic_atlas, site=tmp_path, sql_limits=None).test_client()
+    assert client.get("/", buffered=True).data == text
 
 
 @pytest.mark.parametrize("path", ["/api/v1/units/1/3", "/u/1/3.html", "/folder/u/1/3.html?x#y"])
