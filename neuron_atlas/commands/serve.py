@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from atlas_db.sql_sandbox import SqlLimits
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
@@ -124,43 +128,52 @@ def serve(
       neuron-atlas serve --db atlas.duckdb --site public --open
     """
     from api import request_log, server
-    from api.app import create_app
-    from atlas_db.sql_sandbox import SqlLimits
     from neuron_atlas.commands.lookup import reading
 
     with reading(database):
         pass  # what is wrong with the atlas is said now, and not at the first request
-    limits = SqlLimits(deadline_s=sql_seconds, n_at_once=sql_at_once, n_waiting=sql_at_once)
     if log_requests:
         request_log.to_stderr()
-    try:
-        app = create_app(
-            database,
-            site=site,
-            origins=() if origins == ("none",) else origins,
-            sql_limits=limits if with_sql else None,
-            requests_per_s=requests_per_s,
-        )
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+    app = _application(
+        database,
+        site=site,
+        origins=() if origins == ("none",) else origins,
+        sql_limits=_sql_limits(sql_seconds, sql_at_once) if with_sql else None,
+        requests_per_s=requests_per_s,
+    )
     listening = server.listen(host, port)
     address = server.address_of(listening)
-
-    def announce() -> None:
-        if not quiet:
-            pages = "API and site" if site else "API (no site: give its folder with --site)"
-            click.echo(f"{pages} at {address}  (Ctrl-C stops)")
-            click.echo(f"Description of the API at {address}api/docs, SQL at {address}api/sql")
-        if open_browser:
-            click.launch(address)
-
     server.run(
         app,
         listening,
         n_threads=threads,
         proxy=proxy,
         prepares=prepares,
-        when_ready=announce,
+        when_ready=lambda: _announce(address, site, open_browser=open_browser, quiet=quiet),
     )
     if not quiet:
         click.echo("Stopped.")
+
+
+def _application(database: Path, **options: Any) -> Any:
+    from api.app import create_app
+
+    try:
+        return create_app(database, **options)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _sql_limits(deadline_s: float, n_at_once: int) -> SqlLimits:
+    from atlas_db.sql_sandbox import SqlLimits
+
+    return SqlLimits(deadline_s=deadline_s, n_at_once=n_at_once, n_waiting=n_at_once)
+
+
+def _announce(address: str, site: Path | None, *, open_browser: bool, quiet: bool) -> None:
+    if not quiet:
+        pages = "API and site" if site else "API (no site: give its folder with --site)"
+        click.echo(f"{pages} at {address}  (Ctrl-C stops)")
+        click.echo(f"Description of the API at {address}api/docs, SQL at {address}api/sql")
+    if open_browser:
+        click.launch(address)
