@@ -27,8 +27,11 @@ from atlas_db.run_format import N_NEIGHBOURS, N_TOKENS
 from builder.language_model import LanguageModel
 from builder.top_k import top_k, top_k_of_both_signs
 
-#: Of one chunk's logits or cosines; a few such tensors are alive at once.
-_CHUNK_BYTES = 2**28
+#: Of one chunk's logits or cosines; a few such tensors are alive at once. A CPU's stay in its
+#: cache, so long as a chunk has rows enough for a quick product.
+_CHUNK_BYTES = {"cpu": 2**20}
+_CHUNK_BYTES_ON_GPU = 2**28
+_LEAST_ROWS = 64
 NORMS = ("none", "final")
 
 
@@ -41,8 +44,18 @@ def float32_product(rows: Tensor, columns: Tensor) -> Tensor:
     return rows @ columns
 
 
-def _rows_in_chunk(n_columns: int) -> int:
-    return max(1, _CHUNK_BYTES // (4 * n_columns))
+def rows_in_chunk(n_columns: int, device: torch.device) -> int:
+    """Say how many rows to multiply at once with so many columns."""
+    n_bytes = _CHUNK_BYTES.get(device.type, _CHUNK_BYTES_ON_GPU)
+    return max(_LEAST_ROWS, n_bytes // (4 * n_columns))
+
+
+def unembedding_columns(model: LanguageModel, n_tokens: int) -> Tensor:
+    """Give the unembedding of the tokens, (d_model, n_tokens), in a type to multiply with."""
+    columns = model.unembedding[:n_tokens].T
+    if columns.device.type == "cpu":  # once, and not for every chunk
+        columns = columns.to(torch.promote_types(columns.dtype, torch.float32))
+    return columns
 
 
 @torch.no_grad()
@@ -62,14 +75,12 @@ def decode_units(
     """
     if norm not in NORMS:
         raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
-    columns = model.unembedding[:n_tokens].T
-    if columns.device.type == "cpu":
-        columns = columns.to(torch.promote_types(columns.dtype, torch.float32))
+    columns = unembedding_columns(model, n_tokens)
     k = min(k, n_tokens)
     for layer in model.layers:
         vectors = model.write_vectors(layer)
         found = []
-        for rows in vectors.split(_rows_in_chunk(n_tokens)):
+        for rows in vectors.split(rows_in_chunk(n_tokens, vectors.device)):
             rows = model.final_norm(rows) if norm == "final" else rows
             found.append(_decode(float32_product(rows.to(columns.dtype), columns), k))
         yield _token_table(layer * model.d_mlp, *map(torch.cat, zip(*found, strict=True)))
@@ -162,7 +173,7 @@ def _nearest(
     Returns:
         Cosines and indices, (n, k) each, on the host.
     """
-    n_rows = _rows_in_chunk(max(len(block.vectors) for block in blocks))
+    n_rows = rows_in_chunk(max(len(block.vectors) for block in blocks), vectors.device)
     parts = [
         _nearest_of_chunk(rows, ids, blocks, k)
         for rows, ids in zip(vectors.split(n_rows), own.split(n_rows), strict=True)
@@ -184,7 +195,8 @@ def _nearest_of_chunk(
         top, where = top_k(cosine, min(k, cosine.shape[1]))
         best.append(top)
         index.append(where + block.first)
-    top, at = torch.cat(best, dim=1).topk(k, dim=1)
+    top, at = torch.cat(best, dim=1).sort(dim=1, descending=True, stable=True)
+    top, at = top[:, :k], at[:, :k]
     inverse = 1 / _norms(rows).clamp(min=torch.finfo(torch.float32).tiny)
     return (top * inverse[:, None]).cpu(), torch.cat(index, dim=1).gather(1, at).cpu()
 

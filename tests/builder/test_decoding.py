@@ -47,11 +47,22 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model("gpt2")
     whole = next(decode_units(model, N_TOKENS))
     near = unit_neighbours(model)
-    monkeypatch.setattr(decoding, "_CHUNK_BYTES", 5 * 4 * N_TOKENS)
+    monkeypatch.setattr(decoding, "rows_in_chunk", lambda n_columns, device: 5)
     parts = next(decode_units(model, N_TOKENS))
     assert parts.drop(["logit", "prob"]) == whole.drop(["logit", "prob"])
-    monkeypatch.setattr(decoding, "_CHUNK_BYTES", 1)
+    monkeypatch.setattr(decoding, "rows_in_chunk", lambda n_columns, device: 1)
     assert unit_neighbours(model).drop("cosine") == near.drop("cosine")
+
+
+def test_a_unit_that_writes_nothing_says_the_first_tokens() -> None:
+    """All logits are equal: tokens stand in their own order, as promoted and as suppressed ones."""
+    model = tiny_model("gpt2")
+    with torch.no_grad():
+        model.model.transformer.h[0].mlp.c_proj.weight[3] = 0
+    rows = next(decode_units(model, N_TOKENS)).slice(3 * 20, 20).to_pylist()
+    assert {row["uid"] for row in rows} == {3}
+    assert [row["token_id"] for row in rows] == [*range(10), *range(10)]
+    assert [row["prob"] for row in rows] == pytest.approx([1 / N_TOKENS] * 20)
 
 
 def test_unknown_norm_is_refused() -> None:
