@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
-
 from timm.models import save_for_hf
 
 from builder.adapter import save_adapter
@@ -13,6 +10,7 @@ from builder.loading import quiet
 from builder.miniature.picture_cache import GRID, INPUT_PX
 from builder.miniature.recipe import (
     Workshop,
+    last_loss,
     load_tokenizer,
     probe_accuracy,
     trained_adapter,
@@ -117,12 +115,5 @@ def _card(shop: Workshop, text_loss: float, probe: float) -> str:
         n_views=encoder.n_views,
         n_pictures=shop.recipe.n_pictures,
         probe=probe,
-        caption_loss=_last_losses(shop.work / "adapter.csv"),
+        caption_loss=last_loss(shop),
     )
-
-
-def _last_losses(path: Path, n_rows: int = 5) -> float:
-    """Average the last logged losses of a training."""
-    with path.open(newline="", encoding="utf-8") as file:
-        losses = [float(row["loss"]) for row in csv.DictReader(file)][-n_rows:]
-    return sum(losses) / len(losses)

@@ -5,6 +5,7 @@ Source: Jordan et al., Muon (2024); Loshchilov and Hutter, AdamW (arXiv 1711.051
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,3 +77,11 @@ class Optimizers:
         """Take states that were saved."""
         for optimizer, state in zip(self._optimizers, states, strict=True):
             optimizer.load_state_dict(state)
+
+
+def warmup_cosine(step: int, n_steps: int, n_warmup: int) -> float:
+    """Give the learning rate's factor: a linear rise, then half a cosine down to .02."""
+    if step < n_warmup:
+        return (step + 1) / n_warmup
+    done = (step - n_warmup) / max(1, n_steps - n_warmup)
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))

@@ -9,35 +9,36 @@ picture of "val" is drawn here, so any of them is held out.
 
 from __future__ import annotations
 
+import csv
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from builder.miniature.checkpoints import load_checkpoint
 from builder.miniature.picture_cache import PictureCache, draw_cache, load_cache
 from builder.miniature.probe import patch_probe
 from builder.miniature.tokenizer import train_tokenizer
-from builder.miniature.train_adapter import (
-    AdapterRecipe,
-    CaptionedFeatures,
-    new_adapter,
-    train_adapter,
-)
+from builder.miniature.train_adapter import RECIPE as ADAPTER_RECIPE
+from builder.miniature.train_adapter import PictureFeatures, train_miniature_adapter
 from builder.miniature.train_encoder import EncoderRecipe, Learner, encode, train_encoder
 from builder.miniature.train_language_model import (
     LanguageModelRecipe,
     held_out_loss,
     train_language_model,
 )
+from builder.training.caption_loss import FrozenLanguage
+from builder.training.recipe import TrainingRecipe
+from builder.training.trainer import LOG_FILE
 
 STAGES = ("pictures", "language-model", "encoder", "adapter", "export")
 _PROBE_SEED_OFFSET = 1_000_003
 _N_PROBE_SEEN = 8000
+_N_LAST_LOSSES = 100
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Recipe:
     n_probe: int
     language_model: LanguageModelRecipe = field(default_factory=LanguageModelRecipe)
     encoder: EncoderRecipe = field(default_factory=EncoderRecipe)
-    adapter: AdapterRecipe = field(default_factory=AdapterRecipe)
+    adapter: TrainingRecipe = ADAPTER_RECIPE
 
 
 SIZES: dict[str, Recipe] = {
@@ -58,12 +59,12 @@ SIZES: dict[str, Recipe] = {
         n_pictures=48,
         n_probe=16,
         language_model=LanguageModelRecipe(
-            width=32, n_layers=2, n_heads=2, d_mlp=64, batch=2, n_steps=6
+            width=32, n_layers=2, n_heads=2, d_mlp=64, vocabulary_size=1024, batch=2, n_steps=6
         ),
         encoder=EncoderRecipe(
             width=32, depth=1, n_heads=2, n_codes=16, batch=8, n_contrast_steps=4, n_code_steps=4
         ),
-        adapter=AdapterRecipe(batch=4, n_steps=6),
+        adapter=replace(ADAPTER_RECIPE, batch_size=4, n_steps=6),
     ),
 }
 
@@ -168,23 +169,31 @@ def _encoder(shop: Workshop) -> str:
 
 def _adapter(shop: Workshop) -> str:
     trained_adapter(shop)
-    last = (shop.work / "adapter.csv").read_text(encoding="utf-8").splitlines()[-1]
-    return f"loss {last.split(',')[-1]} nats a token of the captions"
+    return f"loss {last_loss(shop):.3f} nats a token of the captions"
 
 
 def trained_adapter(shop: Workshop) -> torch.nn.Linear:
     """Read the adapter, training what is missing."""
-    recipe = shop.recipe
-    state = load_checkpoint(shop.work / "adapter.pt", recipe.adapter)
-    if state is not None and state["step"] == recipe.adapter.n_steps:
-        adapter = new_adapter(recipe.encoder.width, recipe.language_model.width, shop.seed)
-        adapter.load_state_dict(state["adapter"])
-        return adapter.to(shop.device)
-    pictures = _pictures(shop)
-    features = encode(trained_encoder(shop), torch.from_numpy(pictures.pixels)).half().cpu()
-    data = CaptionedFeatures(features, pictures.captions)
-    language = (trained_language_model(shop), load_tokenizer(shop))
-    return train_adapter(data, language, shop.work, shop.recipe.adapter, seed=shop.seed)
+    learner = trained_encoder(shop)
+    source = PictureFeatures(
+        _pictures(shop), partial(encode, learner), width=shop.recipe.encoder.width
+    )
+    language = FrozenLanguage(trained_language_model(shop), load_tokenizer(shop))
+    return train_miniature_adapter(
+        source, language, _adapter_folder(shop), shop.recipe.adapter, seed=shop.seed
+    )
+
+
+def last_loss(shop: Workshop) -> float:
+    """Average the losses of the adapter's last steps, in nats a token of the captions."""
+    path = _adapter_folder(shop) / LOG_FILE
+    with path.open(newline="", encoding="utf-8") as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)][-_N_LAST_LOSSES:]
+    return sum(losses) / len(losses)
+
+
+def _adapter_folder(shop: Workshop) -> Path:
+    return shop.work / "adapter"
 
 
 def _export(shop: Workshop) -> str:

@@ -15,7 +15,7 @@ architecture: Bao et al., BEiT (arXiv 2106.08254).
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from builder.miniature.checkpoints import append_row, load_checkpoint, warmup_cosine
-from builder.miniature.optimizers import Optimizers, Rates
+from builder.miniature.optimizers import Optimizers, Rates, warmup_cosine
 from builder.miniature.picture_cache import INPUT_PX, PictureCache
 from builder.miniature.segment_codes import NO_CODE, cluster
 from builder.miniature.segments import N_SEGMENTS
 from builder.miniature.views import View, make_view, segment_cover, to_float
-from builder.training.checkpoints import save_checkpoint
+from builder.training.checkpoints import load_checkpoint, save_checkpoint
+from builder.training.loss_log import LossLog
 
 #: Pixels in 0..1 become (pixels - .5) / .5, as captioner.json says.
 MEAN, STD = 0.5, 0.5
@@ -155,20 +155,22 @@ def train_encoder(
     ends in the same weights as an uninterrupted one.
 
     Raises:
-        CaptionerError: The checkpoint is of another recipe.
+        RunError: The checkpoint is of another training.
     """
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     learner = Learner(recipe).to(device)
     optimizers = _optimizers(learner, recipe)
     codes = torch.full((len(cache.pixels), N_SEGMENTS), NO_CODE)
-    state = load_checkpoint(out / "encoder.pt", recipe)
+    identity = {**asdict(recipe), "seed": seed}
+    state = load_checkpoint(out / "encoder.pt", identity)
     if state is not None:
         learner.load_state_dict(state["learner"])
         optimizers.load_state_dict(state["optimizers"])
         codes = state["codes"].long()
     first = 0 if state is None else int(state["step"])
     last = recipe.n_steps if stop_step is None else min(stop_step, recipe.n_steps)
+    log = LossLog(out / "encoder.csv", first_step=first)
     clock = time.monotonic()
     for step in range(first, last):
         if step == recipe.n_contrast_steps:
@@ -176,17 +178,15 @@ def train_encoder(
             optimizers = _optimizers(learner, recipe)
         loss = _step(learner, optimizers, (cache, codes), (seed, step))
         if step == 0 or (step + 1) % _LOG_EVERY == 0 or step + 1 == last:
-            elapsed = round(time.monotonic() - clock, 1)
-            part = "contrast" if step < recipe.n_contrast_steps else "codes"
-            row = {"step": step + 1, "elapsed_s": elapsed, "round": part, "loss": round(loss, 4)}
-            append_row(out / "encoder.csv", row)
+            elapsed = f"{time.monotonic() - clock:.1f}"
+            log.add({"step": step + 1, "elapsed_s": elapsed, "loss": f"{loss:.4f}"})
         if (step + 1) % _SAVE_EVERY == 0 or step + 1 == last:
             parts: dict[str, Any] = {"learner": learner.state_dict()}
             parts |= {
                 "optimizers": optimizers.state_dict(),
                 "codes": codes.short(),
                 "step": step + 1,
-                "recipe": repr(recipe),
+                "identity": identity,
             }
             save_checkpoint(out / "encoder.pt", parts)
     return learner.eval()

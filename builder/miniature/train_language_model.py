@@ -11,7 +11,7 @@ Source: Wang and Komatsuzaki, GPT-J-6B (2021); Jordan et al., Muon (2024).
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ from torch.nn import functional
 from transformers import GPTJConfig, GPTJForCausalLM, PreTrainedTokenizerFast
 
 from builder.loading import quiet
-from builder.miniature.checkpoints import append_row, load_checkpoint, warmup_cosine
 from builder.miniature.corpus import write_document
-from builder.miniature.optimizers import Optimizers, Rates
-from builder.training.checkpoints import save_checkpoint
+from builder.miniature.optimizers import Optimizers, Rates, warmup_cosine
+from builder.training.checkpoints import load_checkpoint, save_checkpoint
+from builder.training.loss_log import LossLog
 
 _ROWS_MULTIPLE = 64
 _HELD_OUT_SEED = 1_000_000_007
@@ -40,10 +40,10 @@ class LanguageModelRecipe:
     n_layers: int = 6
     n_heads: int = 6
     d_mlp: int = 768
-    vocabulary_size: int = 6144
+    vocabulary_size: int = 12_288
     n_positions: int = 256
     batch: int = 8
-    n_steps: int = 1200
+    n_steps: int = 2000
     learning_rate: float = 2e-3
     matrix_learning_rate: float = 4e-3
     weight_decay: float = 0.02
@@ -91,18 +91,20 @@ def train_language_model(
     the step alone, so a resumed run ends in the same weights as an uninterrupted one.
 
     Raises:
-        CaptionerError: The checkpoint is of another recipe.
+        RunError: The checkpoint is of another training.
     """
     out.mkdir(parents=True, exist_ok=True)
     model: Any = build_language_model(recipe, tokenizer, seed)
     model.to(device)
     optimizers = _optimizers(model, recipe)
-    state = load_checkpoint(out / "language_model.pt", recipe)
+    identity = {**asdict(recipe), "seed": seed}
+    state = load_checkpoint(out / "language_model.pt", identity)
     if state is not None:
         model.load_state_dict(state["model"])
         optimizers.load_state_dict(state["optimizers"])
     first = 0 if state is None else int(state["step"])
     last = recipe.n_steps if stop_step is None else min(stop_step, recipe.n_steps)
+    log = LossLog(out / "language_model.csv", first_step=first)
     clock = time.monotonic()
     for step in range(first, last):
         ids = _batch(tokenizer, recipe, seed, step).to(device)
@@ -113,12 +115,11 @@ def train_language_model(
             warmup_cosine(step, recipe.n_steps, min(40, recipe.n_steps // 8)),
         )
         if step == 0 or (step + 1) % _LOG_EVERY == 0 or step + 1 == last:
-            elapsed = round(time.monotonic() - clock, 1)
-            row = {"step": step + 1, "elapsed_s": elapsed, "loss": round(loss, 4)}
-            append_row(out / "language_model.csv", row)
+            elapsed = f"{time.monotonic() - clock:.1f}"
+            log.add({"step": step + 1, "elapsed_s": elapsed, "loss": f"{loss:.4f}"})
         if (step + 1) % _SAVE_EVERY == 0 or step + 1 == last:
-            parts = {"model": model.state_dict(), "recipe": repr(recipe), "step": step + 1}
-            parts["optimizers"] = optimizers.state_dict()
+            parts = {"model": model.state_dict(), "optimizers": optimizers.state_dict()}
+            parts |= {"identity": identity, "step": step + 1}
             save_checkpoint(out / "language_model.pt", parts)
     return model.eval()
 

@@ -56,31 +56,3 @@ def train(
         out=out, recipe=SIZES[size], seed=seed, device=device, n_workers=workers, say=say
     )
     run_stages(shop, stages or STAGES)
-
-
-@miniature.command("check")
-@click.argument("captioner", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--images", "n_pictures", type=click.IntRange(min=2), default=500, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def check(captioner: Path, n_pictures: int, seed: int, as_json: bool) -> None:
-    """Caption held-out drawn pictures and count what the captions name rightly.
-
-    \b
-    Example:
-      neuron-atlas miniature check miniature --images 100
-    """
-    import json
-    from dataclasses import asdict
-
-    from builder.captioner import load_captioner
-    from builder.miniature.check import check_captions
-
-    found = check_captions(load_captioner(captioner), n_pictures=n_pictures, seed=seed)
-    if as_json:
-        click.echo(json.dumps(asdict(found), indent=1))
-        return
-    click.echo(f"held-out pictures: {found.n_pictures}; share [95 % interval], chance by shuffling")
-    click.echo(f"first noun is in the picture   {found.first_noun}")
-    click.echo(f"scene is named                 {found.scene}")
-    click.echo(f"object or scene is named       {found.either}")

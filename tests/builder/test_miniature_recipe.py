@@ -2,25 +2,29 @@
 
 import csv
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from atlas_db.errors import CaptionerError
+from atlas_db.errors import RunError
 from builder.captioner import load_captioner
 from builder.miniature.picture_cache import GRID, load_cache
 from builder.miniature.probe import patch_probe
 from builder.miniature.recipe import SIZES, Workshop, load_tokenizer, run_stages
 from builder.miniature.segment_codes import cluster
 from builder.miniature.train_adapter import (
-    CaptionedFeatures,
-    caption_loss,
-    new_adapter,
-    train_adapter,
+    PROMPT,
+    START_SCALE,
+    PictureFeatures,
+    start_adapter,
+    train_miniature_adapter,
 )
 from builder.miniature.train_encoder import EncoderRecipe, encode, train_encoder
 from builder.miniature.train_language_model import LanguageModelRecipe, train_language_model
+from builder.training.caption_loss import FrozenLanguage, caption_tokens, summed_loss
+from builder.training.trainer import TrainingRun
 
 SMOKE = SIZES["smoke"]
 
@@ -115,23 +119,46 @@ def test_the_adapter_learns_and_leaves_the_rest_alone(shop: Workshop, tmp_path: 
     with torch.no_grad():  # a model that has read for six steps would answer anything alike
         model.lm_head.weight.mul_(20)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    data = CaptionedFeatures(encode(learner, torch.from_numpy(cache.pixels)), cache.captions)
-    recipe = replace(SMOKE.adapter, n_steps=60, batch=16, learning_rate=0.2)
-    whole = train_adapter(data, (model, tokenizer), tmp_path / "whole", recipe, seed=0)
-    train_adapter(data, (model, tokenizer), tmp_path / "parts", recipe, seed=0, stop_step=25)
-    resumed = train_adapter(data, (model, tokenizer), tmp_path / "parts", recipe, seed=0)
-    assert _same(whole, resumed)
-    batch = data.features, [captions[0] for captions in data.captions]
-    untrained = new_adapter(SMOKE.encoder.width, SMOKE.language_model.width, 0)
+    source = PictureFeatures(cache, partial(encode, learner), width=SMOKE.encoder.width)
+    language = FrozenLanguage(model, tokenizer)
+    recipe = replace(SMOKE.adapter, n_steps=60, batch_size=16, learning_rate=0.2)
+    train = partial(train_miniature_adapter, source, language, recipe=recipe, seed=0)
+    whole = train(tmp_path / "whole")
+    train(tmp_path / "parts", run=TrainingRun(stop_step=25))
+    assert _same(whole, train(tmp_path / "parts"))
+    texts = [source.captions(index)[0] for index in range(len(source))]
+    tokens = caption_tokens(tokenizer, texts, prompt=PROMPT, max_tokens=64)
+    untrained = start_adapter(source.width, language.d_model, seed=0)
     with torch.no_grad():
-        losses = [caption_loss(a, (model, tokenizer), batch) for a in (untrained, whole)]
+        losses = [summed_loss(language, a(source.features.float()), tokens) / tokens.n_tokens
+                  for a in (untrained, whole)]  # fmt: skip
     assert losses[1] < losses[0] - 0.02
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+def test_the_adapter_starts_larger_than_words() -> None:
+    adapter = start_adapter(64, 500, seed=3)
+    outputs = adapter(torch.randn(400, 64, generator=torch.Generator().manual_seed(0)))
+    assert outputs.std().item() == pytest.approx(START_SCALE, rel=0.05)
+    assert _same(adapter, start_adapter(64, 500, seed=3))
+    assert not _same(adapter, start_adapter(64, 500, seed=4))
+
+
+def test_a_finished_adapter_asks_for_no_features(shop: Workshop) -> None:
+    def refuse(pixels: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("A finished training needs no features.")
+
+    cache = load_cache(shop.work / "pictures", SMOKE.n_pictures)
+    source = PictureFeatures(cache, refuse, width=SMOKE.encoder.width)
+    tokenizer = load_tokenizer(shop)
+    model = train_language_model(tokenizer, shop.work, SMOKE.language_model, seed=0)
+    language, folder = FrozenLanguage(model, tokenizer), shop.work / "adapter"
+    train_miniature_adapter(source, language, folder, SMOKE.adapter, seed=0)
+
+
 def test_a_checkpoint_of_another_recipe_is_refused(shop: Workshop) -> None:
     other = replace(SMOKE, encoder=replace(SMOKE.encoder, depth=2))
-    with pytest.raises(CaptionerError, match="made by another recipe"):
+    with pytest.raises(RunError, match=r"of another training \(depth: 1 then, 2 now"):
         run_stages(replace(shop, recipe=other), ("encoder",))
     with pytest.raises(ValueError, match="stage must be one of"):
         run_stages(shop, ("everything",))
