@@ -21,19 +21,27 @@ from builder.devices import images_at_once
 
 _FIXED_POINT = 2.0**20
 _FLOAT32_BIAS = 127
-# Four bins an octave are the first two bits of a float32's mantissa of 23.
-_MANTISSA_SHIFT = 23 - (HISTOGRAM_BINS_PER_OCTAVE.bit_length() - 1)
 _FIRST_BIN = (_FLOAT32_BIAS + HISTOGRAM_OCTAVE_MIN) * HISTOGRAM_BINS_PER_OCTAVE
+#: Integers of a type's size, and the bits of its mantissa below those that choose the bin: four
+#: bins an octave are the first two. bfloat16 is float32's first half, exponent and all.
+_LAYOUT = {torch.bfloat16: (torch.int16, 7 - 2), torch.float32: (torch.int32, 23 - 2)}
+assert HISTOGRAM_BINS_PER_OCTAVE == 2**2
 
 
 def histogram_bins(activations: Tensor) -> Tensor:
-    """Find each activation's bin, 0 to N_HISTOGRAM_BINS - 1, from its float32 bits; int32."""
-    values = activations.to(torch.float32).contiguous()
-    i = values.abs().view(torch.int32) >> _MANTISSA_SHIFT
-    i = i.sub_(_FIRST_BIN).clamp_(0, HISTOGRAM_BINS_PER_SIGN - 1)
+    """Find each activation's bin, 0 to N_HISTOGRAM_BINS - 1, from its bits.
+
+    int16 of bfloat16, half the bytes to pass over; else int32, from float32's bits.
+    """
+    known = activations.dtype in _LAYOUT
+    values = activations if known else activations.to(torch.float32)
+    integer, shift = _LAYOUT[values.dtype]
+    bits = (values + 0.0).view(integer)  # a new tensor, in which -0.0 has become 0.0
     # Exclusive or with -1 is -1 - i: a choice without a branch, 20 times as fast as `where`.
-    is_negative = (values < 0).to(torch.int32).neg_()
-    return i.bitwise_xor_(is_negative).add_(HISTOGRAM_BINS_PER_SIGN)
+    minus_one_if_negative = bits >> (torch.iinfo(integer).bits - 1)
+    i = bits.bitwise_and_(torch.iinfo(integer).max).bitwise_right_shift_(shift)
+    i = i.sub_(_FIRST_BIN).clamp_(0, HISTOGRAM_BINS_PER_SIGN - 1)
+    return i.bitwise_xor_(minus_one_if_negative).add_(HISTOGRAM_BINS_PER_SIGN)
 
 
 class LayerStatistics:
@@ -53,14 +61,17 @@ class LayerStatistics:
     def _update(self, activations: Tensor) -> None:
         n_units = activations.shape[-1]
         self.n_patches += activations.shape[0] * activations.shape[1]
-        n_positive = (activations > 0).to(torch.float32).sum(dim=1)
+        # As floating-point ones and zeros: a sum over booleans is four times as slow.
+        is_positive = torch.gt(activations, 0, out=torch.empty_like(activations))
+        n_positive = is_positive.sum(dim=1, dtype=torch.float32)
         self.n_positive += n_positive.sum(dim=0).to(torch.int64)
-        # Summed image by image, so that batches of another size round alike.
-        sums = activations.sum(dim=1, dtype=torch.float64) * _FIXED_POINT
+        # Summed image by image, so that batches of another size round alike. float32 sums of a
+        # type of two bytes have no rounding to speak of, and need no copy of it as float64.
+        wide = torch.float32 if activations.dtype.itemsize == 2 else torch.float64
+        sums = activations.sum(dim=1, dtype=wide).to(torch.float64) * _FIXED_POINT
         self._sum += sums.round().to(torch.int64).sum(dim=0)
-        bins = histogram_bins(activations)
-        first = torch.arange(n_units, dtype=torch.int32, device=bins.device) * N_HISTOGRAM_BINS
-        bins += first
+        first = torch.arange(n_units, dtype=torch.int32, device=activations.device)
+        bins = histogram_bins(activations) + first * N_HISTOGRAM_BINS
         counts = torch.bincount(bins.flatten(), minlength=self.histogram.numel())
         self.histogram += counts.view_as(self.histogram)
 

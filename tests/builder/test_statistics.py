@@ -25,6 +25,26 @@ def test_outer_and_inner_bins_reach_on() -> None:
     assert histogram_bins(values).tolist() == [64, 64, 63, N_HISTOGRAM_BINS - 1, 0, 64]
 
 
+def test_every_bfloat16_is_in_the_bin_of_its_float32() -> None:
+    """All but NaN, both zeros among them; from half as many bits."""
+    values = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)
+    values = values[~values.isnan()]
+    bins = histogram_bins(values)
+    assert bins.dtype == torch.int16
+    assert bins.tolist() == histogram_bins(values.float()).tolist()
+    assert bins[values == 0].tolist() == [64, 64]
+
+
+def test_bfloat16_is_counted_and_summed_as_it_is() -> None:
+    values = torch.randn(3, 196, 40, generator=torch.Generator().manual_seed(1)).bfloat16()
+    narrow, wide = LayerStatistics(40, "cpu"), LayerStatistics(40, "cpu")
+    narrow.update(values)
+    wide.update(values.double())
+    for name, column in narrow.rows().items():
+        torch.testing.assert_close(column, wide.rows()[name], atol=1e-4, rtol=0)
+    assert torch.equal(narrow.n_positive, (values > 0).sum((0, 1)))
+
+
 @pytest.mark.parametrize("sizes", [[12], [1] * 12, [5, 7]])
 def test_batches_add_up_exactly(sizes: list[int]) -> None:
     generator = torch.Generator().manual_seed(0)
