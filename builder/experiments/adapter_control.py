@@ -11,12 +11,14 @@ one of its human captions. It needs no other model; it is not the paper's CLIPSc
 which are added where `score_models` names models for them: the mean score of the N_NEAREST tokens
 of N_SCORED patches of an image, and of as many random vectors.
 Controls: random vectors; the same patches with another image's captions. Above: the names of the
-categories in the image, held to its captions in the same way.
+categories in the image, held to its captions in the same way; for models as many nouns of the
+captions themselves (the paper's row "COCO nouns"; it does not say how it chose them).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,8 +34,10 @@ from builder.experiments.controls import another_of_each
 from builder.experiments.experiment import Experiment, Figure, Outcome, estimated, left_out
 from builder.experiments.intervals import kolmogorov_smirnov, mean_estimate, paired_p
 from builder.experiments.rankings import chunked
-from builder.experiments.score_models import find_scorers, folder_hashes
+from builder.experiments.score_folders import folder_hashes
+from builder.experiments.score_models import find_scorers
 from builder.experiments.words import token_stem
+from builder.targets import lexicon_words
 from builder.vocabulary import vocabulary_table
 
 N_NEAREST = 5
@@ -44,6 +48,9 @@ N_SCORED = 10
 TABLE = "adapter_tokens"
 FIGURE = "decoded tokens that are words of the captions"
 PATCHES, RANDOM, OTHER = "projected patches", "random vectors", "captions of another image"
+NOUNS = "nouns of the captions"
+DISTANCE = "distance of the distributions over images"
+_P_NOTE = "p: whether the projected patches' is greater, by permutation over images."
 
 _RANDOM_COLUMN = "random_token_id"
 
@@ -177,7 +184,11 @@ def _agreements(
 
 
 def _figures(
-    arms: dict[str, npt.NDArray[np.float64]], figure: str, measure: str, seed: int
+    arms: dict[str, npt.NDArray[np.float64]],
+    figure: str,
+    measure: str,
+    seed: int,
+    about: str = "",
 ) -> Iterator[Figure]:
     """Compare projected patches, the first arm, with each of the others."""
     p = {arm: paired_p(arms[PATCHES], values, seed=seed) for arm, values in arms.items()}
@@ -190,12 +201,12 @@ def _figures(
             arm=arm,
             control=RANDOM if is_own else PATCHES,
             p_value=p[RANDOM] if is_own else p[arm],
-            note="p: whether the projected patches' is greater, by permutation over images.",
+            note=" ".join(filter(None, (_P_NOTE, about))),
         )
     for arm in [name for name in arms if name != PATCHES]:
         test = kolmogorov_smirnov(arms[PATCHES], arms[arm])
         yield Figure(
-            figure=f"{figure}: distance of the distributions over images",
+            figure=f"{figure}: {DISTANCE}",
             measure="Kolmogorov-Smirnov D",
             value=test.distance,
             n=len(arms[arm]),
@@ -221,17 +232,39 @@ def _model_figures(
         if isinstance(scorer, str):
             yield left_out(name, scorer)
             continue
-        found: dict[str, list[float]] = {PATCHES: [], RANDOM: []}
+        found: dict[str, list[float]] = {PATCHES: [], RANDOM: [], NOUNS: []}
         for image_id in image_ids.tolist():
             at = slice(*np.searchsorted(ids, [image_id, image_id + 1]))
-            reference = scorer.reference(context, image_id, contents.captions_of[image_id])
+            captions = contents.captions_of[image_id]
+            reference = scorer.reference(context, image_id, captions)
             chosen = context.random(image_id, 21).permutation((at.stop - at.start) // N_NEAREST)
             for arm, column in ((PATCHES, decoded[at]), (RANDOM, random[at])):
                 rows = column.reshape(-1, N_NEAREST)[chosen[:N_SCORED]]
                 phrases = [" ".join(texts[i].strip() for i in row) for row in rows.tolist()]
                 found[arm].append(float(scorer.score(phrases, reference).mean()))
-        arms = {arm: np.array(values) for arm, values in found.items()}
-        yield from _figures(arms, name, "score", context.settings.seed)
+            if nouns := caption_nouns(captions):
+                found[NOUNS].append(float(scorer.score([" ".join(nouns)], reference)[0]))
+        arms = {arm: np.array(found[arm]) for arm in (PATCHES, RANDOM)}
+        seed = context.settings.seed
+        yield from _figures(arms, name, "score", seed, scorer.about)
+        yield estimated(
+            mean_estimate(found[NOUNS], seed=seed),
+            figure=name,
+            measure="score",
+            arm=NOUNS,
+            note=f"The {N_NEAREST} nouns that an image's captions have most often. {scorer.about}",
+        )
+
+
+def caption_nouns(captions: Sequence[str]) -> list[str]:
+    """Give the N_NEAREST nouns that captions have most often, the first ones where they tie."""
+    nouns = Counter(
+        word.text.lower()
+        for caption in captions
+        for word in lexicon_words(caption)
+        if word.part_of_speech == "noun"
+    )
+    return [noun for noun, _ in nouns.most_common(N_NEAREST)]
 
 
 def _ceiling(context: ExperimentContext, contents: Contents) -> Iterator[Figure]:

@@ -10,6 +10,9 @@ overlap everywhere. BERTScore and CLIPScore are added where `score_models` names
 (`builder.experiments.score_models`).
 
 Random pairs: the units of another image of the sample with this image's captions, as many.
+
+Each score is averaged by unit as well: over the images that a unit is found on, and over others
+(for word overlap all on which it is not found, for models those of its random pairs).
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from atlas_db.experiment_format import EXPERIMENT_SCHEMAS
+from builder.experiments.agreement_models import Array, Pairing, Uids, UnitScores, model_scores
 from builder.experiments.contents import Contents, content_stems, contents_of
 from builder.experiments.context import ExperimentContext
 from builder.experiments.controls import another_of_each
@@ -34,30 +38,14 @@ from builder.experiments.experiment import (
     nothing,
 )
 from builder.experiments.intervals import difference_estimate, mean_estimate, paired_p
-from builder.experiments.score_models import Scorer, find_scorers, folder_hashes
+from builder.experiments.score_folders import folder_hashes
+from builder.experiments.score_models import find_scorers
 from builder.experiments.specificity import top_units_of
 
 TABLE = "unit_agreement"
 OVERLAP = "word overlap"
 OWN, RANDOM, CAPTIONS = "decoded units", "random pairs", "generated captions"
-
-Uids = npt.NDArray[np.int64]
-Array = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Pairing:
-    """The images with captions and units, and the units of each and of its random partner.
-
-    Attributes:
-        image_id: (n,) ascending.
-        units: The units of each.
-        other: (n,): the row of the image whose units are its random pair.
-    """
-
-    image_id: npt.NDArray[np.int64]
-    units: list[Uids]
-    other: npt.NDArray[np.int64]
+_HOW = "Greatest of an image's units, then mean over images."
 
 
 def run_agreement(context: ExperimentContext) -> Outcome:
@@ -78,7 +66,7 @@ def run_agreement(context: ExperimentContext) -> Outcome:
     }
     figures = list(_figures(OVERLAP, scores, context.settings.seed))
     units = unit_scores(table, pairing.units)
-    figures += _unit_figures(units, context.settings.seed)
+    figures += _unit_figures(OVERLAP, units, context.settings.seed)
     figures += _model_figures(context, contents, pairing)
     return Outcome(figures, {TABLE: _unit_table(units)})
 
@@ -140,16 +128,6 @@ def best_of(table: OverlapTable, units: list[Uids], images: npt.NDArray[np.int64
     )
 
 
-@dataclass(frozen=True, slots=True)
-class UnitScores:
-    """Of units (n,): mean over the images in whose top 100 they are, and over all the others."""
-
-    uid: Uids
-    n_images: npt.NDArray[np.int64]
-    own: Array
-    random: Array
-
-
 def unit_scores(table: OverlapTable, units: list[Uids]) -> UnitScores:
     """Average each unit's overlap over its own images, and exactly over all that are not.
 
@@ -177,7 +155,25 @@ def _caption_overlap(
     return np.array(found)
 
 
-def _figures(figure: str, scores: Mapping[str, Array], seed: int) -> Iterator[Figure]:
+def _model_figures(
+    context: ExperimentContext, contents: Contents, pairing: Pairing
+) -> Iterator[Figure]:
+    """Score with the models that are at hand, and say which are not."""
+    scorers = find_scorers(context.score_models, context.device)
+    seed = context.settings.seed
+    for figure, scorer in scorers.items():
+        if isinstance(scorer, str):
+            yield left_out(figure, scorer)
+            continue
+        found = model_scores(context, contents, pairing, scorer)
+        arms = dict(zip((OWN, RANDOM, CAPTIONS), found.by_image, strict=True))
+        yield from _figures(figure, arms, seed, scorer.about)
+        yield from _unit_figures(figure, found.units, seed)
+
+
+def _figures(
+    figure: str, scores: Mapping[str, Array], seed: int, about: str = ""
+) -> Iterator[Figure]:
     p = paired_p(scores[OWN], scores[RANDOM], seed=seed)
     for arm, values in scores.items():
         is_own = arm == OWN
@@ -188,7 +184,7 @@ def _figures(figure: str, scores: Mapping[str, Array], seed: int) -> Iterator[Fi
             arm=arm,
             control=RANDOM if is_own else "",
             p_value=p if is_own else None,
-            note="Greatest of an image's units, then mean over images." if is_own else "",
+            note=" ".join(filter(None, (_HOW if is_own else "", about))),
         )
     yield estimated(
         difference_estimate(scores[OWN], scores[RANDOM], seed=seed),
@@ -199,68 +195,19 @@ def _figures(figure: str, scores: Mapping[str, Array], seed: int) -> Iterator[Fi
     )
 
 
-def _unit_figures(units: UnitScores, seed: int) -> Iterator[Figure]:
+def _unit_figures(figure: str, units: UnitScores, seed: int) -> Iterator[Figure]:
     """Give figures over units, so that one unit of many images counts once."""
     p = paired_p(units.own, units.random, seed=seed)
     for arm, values in ((OWN, units.own), (RANDOM, units.random)):
         yield estimated(
             mean_estimate(values, seed=seed),
-            figure="word overlap by unit",
+            figure=f"{figure} by unit",
             measure="score",
             arm=arm,
             control=RANDOM if arm == OWN else "",
             p_value=p if arm == OWN else None,
-            note="A unit with the images it is found on, and with all the others; over units.",
+            note="A unit with the images it is found on, and with others; over units.",
         )
-
-
-def _model_figures(
-    context: ExperimentContext, contents: Contents, pairing: Pairing
-) -> Iterator[Figure]:
-    """Score with the models that are at hand, and say which are not."""
-    scorers = find_scorers(context.score_models, context.device)
-    for figure, scorer in scorers.items():
-        if isinstance(scorer, str):
-            yield left_out(figure, scorer)
-            continue
-        texts = _unit_texts(context, pairing)
-        scores = _model_scores(context, contents, pairing, scorer, texts)
-        yield from _figures(figure, scores, context.settings.seed)
-
-
-def _unit_texts(context: ExperimentContext, pairing: Pairing) -> dict[int, str]:
-    """Write each unit as a text: its promoted tokens, most probable first, with spaces between."""
-    run = context.run
-    wanted = np.unique(np.concatenate(pairing.units))
-    vocabulary = dict(
-        zip(*(c.to_pylist() for c in run.table("vocabulary", ["token_id", "token"]).columns),
-            strict=True)
-    )  # fmt: skip
-    rows = run.table("unit_tokens", ["uid", "sign", "rank", "token_id"])
-    uid, sign, _, token_id = (column.to_numpy() for column in rows.columns)
-    keep = (sign == 1) & np.isin(uid, wanted)
-    texts: dict[int, list[str]] = {}
-    for unit, token in zip(uid[keep].tolist(), token_id[keep].tolist(), strict=True):
-        texts.setdefault(unit, []).append(vocabulary[token].strip())
-    return {unit: " ".join(filter(None, tokens)) for unit, tokens in texts.items()}
-
-
-def _model_scores(
-    context: ExperimentContext,
-    contents: Contents,
-    pairing: Pairing,
-    scorer: Scorer,
-    texts: Mapping[int, str],
-) -> dict[str, Array]:
-    found: dict[str, list[float]] = {OWN: [], RANDOM: [], CAPTIONS: []}
-    for row, image_id in enumerate(pairing.image_id.tolist()):
-        reference = scorer.reference(context, image_id, contents.captions_of[image_id])
-        for arm, units in ((OWN, pairing.units[row]), (RANDOM, pairing.units[pairing.other[row]])):
-            scores = scorer.score([texts[int(unit)] for unit in units], reference)
-            found[arm].append(float(scores.max()))
-        found[CAPTIONS].append(float(scorer.score([contents.generated_of[image_id]], reference)[0]))
-        context.progress(f"score with {scorer.name}", row + 1, len(pairing.image_id))
-    return {arm: np.array(values) for arm, values in found.items()}
 
 
 def _unit_table(units: UnitScores) -> pa.Table:

@@ -196,7 +196,7 @@ class ExperimentContext:
         batch_size, n_workers: Images in one pass, processes that read images.
         progress: Told of (stage, done, total).
         chunks: Keeps parts of what takes long.
-        score_models: Folder of models for agreement (BERTScore, CLIPScore); None: none at hand.
+        score_models: Folder of models for BERTScore and CLIPScore; None: none at hand.
         texts: Text files to read beside the human captions.
         words: A word list, category to words; None: the data set's own, else categories' names.
     """

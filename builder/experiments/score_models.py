@@ -1,20 +1,17 @@
 """BERTScore and CLIPScore with transformers models from a local folder.
 
-`score_models` is a folder of a model, or of folders of models, as `save_pretrained` or a clone of a
-hub repository leaves them; nothing is fetched. A CLIP model (model type clip) gives CLIPScore, an
-encoder of text (bert, roberta, deberta, ...) BERTScore.
-
 - CLIPScore of a text and an image: 100 max(cos, 0) of CLIP's two embeddings, as the paper prints
-  it (Hessel et al. 2021 multiply by 2.5 instead).
-- BERTScore (Zhang et al. 2020): F1 of greedy matching of contextual token embeddings by cosine, of
-  the last hidden layer unless the layer that its authors recommend is known (LAYERS); no idf
-  weights, no rescaling; the best of the reference captions. Special tokens are left out.
+  it (Hessel et al. 2021 multiply by 2.5 instead, and begin texts with "A photo depicts").
+- BERTScore (Zhang et al. 2020), as the authors' bert_score computes it: F1 of greedy matching of
+  contextual token embeddings by cosine, of the last hidden layer unless the layer that they
+  recommend is known (LAYERS); no idf weights, no rescaling; the best of the reference captions.
+  Special tokens may be matched and carry no weight.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,32 +22,39 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from atlas_db.errors import CaptionerError, ExperimentError
 from builder.experiments.context import ExperimentContext
+from builder.experiments.score_folders import ScoreFolder, score_folders
 from builder.images import read_photograph
-from builder.loading import load_pretrained
-from builder.parts import files_sha256, part_files
+from builder.loading import LOAD_ERRORS, load_pretrained
 
-#: Layers that bert_score's authors found to agree best with people, by (model type, layers).
+#: Layers that bert_score's authors found to agree best with people, by (model type, layers), of
+#: models that were pretrained and not fine-tuned.
 LAYERS: Mapping[tuple[str, int], int] = {
     ("bert", 12): 9,
     ("bert", 24): 18,
     ("roberta", 12): 10,
     ("roberta", 24): 17,
-    ("deberta", 24): 18,
-    ("deberta", 48): 40,
+    ("roberta", 6): 5,
+    ("distilbert", 6): 5,
+    ("deberta", 12): 9,
+    ("deberta", 24): 16,
+    ("deberta", 48): 18,
+    ("mpnet", 12): 8,
+    ("electra", 12): 9,
 }
-_TEXT_TYPES = ("bert", "roberta", "deberta", "deberta-v2", "distilbert", "mpnet", "electra")
-_MAX_TOKENS = 64
-_MISSING = "No {} is among the models of --scores; word overlap stands in its place."
-_NONE = "No models for it were given (--scores DIR); word overlap stands in its place."
+#: Types whose classes take `add_pooling_layer`. Checkpoints of masked language models have no
+#: pooler, and none is needed.
+_WITH_POOLER = ("bert", "roberta", "mpnet")
 
 Scores = npt.NDArray[np.float64]
 
 
 class Scorer(Protocol):
-    """Scores texts against a reference made once for each image."""
+    """Scores texts against a reference made once for each image; `about` says with which model."""
 
     name: str
+    about: str
 
     def reference(self, context: ExperimentContext, image_id: int, captions: Sequence[str]) -> Any:
         """Prepare what texts are compared with."""
@@ -60,52 +64,68 @@ class Scorer(Protocol):
 
 
 def find_scorers(folder: Path | None, device: Any) -> dict[str, Scorer | str]:
-    """Load the models of a folder; where there is none for a score, say why."""
+    """Load the models of a folder; where there is none for a score, say why.
+
+    Raises:
+        ExperimentError: A model's folder lacks something, or cannot be read.
+    """
+    kinds: Mapping[str, Callable[[ScoreFolder, Any], Scorer]] = {
+        "BERTScore": BertScorer,
+        "CLIPScore": ClipScorer,
+    }
     found: dict[str, Scorer | str] = {}
-    models = _model_folders(folder)
-    for name, types, make in (
-        ("BERTScore", _TEXT_TYPES, BertScorer),
-        ("CLIPScore", ("clip",), ClipScorer),
-    ):
-        paths = [path for path, kind in models if kind in types]
-        missing = _NONE if folder is None else _MISSING.format(f"model for {name}")
-        found[name] = make(paths[0], device) if paths else missing
-    return found
-
-
-def folder_hashes(folder: Path | None) -> dict[str, str]:
-    """Hash the models of a folder, by their folder's name: what scores rest on."""
-    return {path.name: files_sha256(part_files(path)) for path, _ in _model_folders(folder)}
-
-
-def _model_folders(folder: Path | None) -> list[tuple[Path, str]]:
-    if folder is None:
-        return []
-    candidates = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
-    found = []
-    for path in candidates:
-        try:
-            config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+    for name, model in score_folders(folder).items():
+        if isinstance(model, str):
+            found[name] = model
             continue
-        found.append((path, str(config.get("model_type", ""))))
+        try:
+            found[name] = kinds[name](model, device)
+        except (CaptionerError, *LOAD_ERRORS) as error:
+            text = " ".join(str(error).split())[:300].rstrip(".")
+            raise ExperimentError(
+                f"--scores: {model.path} cannot give {name}: {text}. Wanted all files of the "
+                "model: config.json, its weights, its tokenizer and, for CLIPScore, "
+                "preprocessor_config.json."
+            ) from None
     return found
 
 
-def greedy_f1(candidate: Tensor, reference: Tensor) -> float:
+def _load_tokenizer(path: Path, vocab_size: int) -> Any:
+    """Load a model's tokenizer; transformers makes an empty one where its files are missing.
+
+    Raises:
+        ValueError: It has fewer than half of the model's tokens.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    if 2 * len(tokenizer) < vocab_size:
+        raise ValueError(
+            f"its tokenizer knows {len(tokenizer)} tokens, wanted {vocab_size}; is "
+            "tokenizer.json there?"
+        )
+    return tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class TextTokens:
+    """A text's tokens: vectors (n, width) of unit length, and which are special, (n,) bool."""
+
+    vectors: Tensor
+    is_special: Tensor
+
+
+def greedy_f1(candidate: TextTokens, reference: TextTokens) -> float:
     """Match each token of one text with the most similar of the other, and back: F1 of cosines.
 
-    Args:
-        candidate, reference: (n_tokens, width) each, of unit length.
-
-    0 where one has no token.
+    Special tokens may be matched, but are not averaged over. 0 where a text has no others.
     """
-    if not len(candidate) or not len(reference):
+    if candidate.is_special.all() or reference.is_special.all():
         return 0.0
-    cosine = candidate @ reference.T
-    precision = cosine.amax(dim=1).mean().item()
-    recall = cosine.amax(dim=0).mean().item()
-    return 2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
+    cosine = candidate.vectors @ reference.vectors.T
+    precision = cosine.amax(dim=1)[~candidate.is_special].mean().item()
+    recall = cosine.amax(dim=0)[~reference.is_special].mean().item()
+    return 2 * precision * recall / (precision + recall) if precision + recall != 0 else 0.0
 
 
 class BertScorer:
@@ -113,47 +133,49 @@ class BertScorer:
 
     name = "BERTScore"
 
-    def __init__(self, path: Path, device: Any) -> None:
-        from transformers import AutoConfig, AutoModel, AutoTokenizer
+    def __init__(self, model: ScoreFolder, device: Any) -> None:
+        from transformers import AutoModel
 
-        self.tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-        kind = AutoConfig.from_pretrained(path, local_files_only=True).model_type
-        # Checkpoints of masked language models have no pooler, and none is needed.
-        more = {"add_pooling_layer": False} if kind in ("bert", "roberta") else {}
+        more = {"add_pooling_layer": False} if model.model_type in _WITH_POOLER else {}
         self.model = load_pretrained(
-            AutoModel, path, what="BERTScore model", dtype=torch.float32, **more
+            AutoModel, model.path, what="BERTScore model", dtype=torch.float32, **more
         )
         self.model = self.model.to(device).eval()
         config = self.model.config
+        self.tokenizer = _load_tokenizer(model.path, config.vocab_size)
         key = (config.model_type, config.num_hidden_layers)
         self.layer = LAYERS.get(key, config.num_hidden_layers)
+        self.about = f"{model.name}, layer {self.layer}."
+        # A RoBERTa reads a word at the start as one inside a text, as bert_score has it.
+        self._before = " " if config.model_type == "roberta" else ""
+        # RoBERTa counts positions from 2.
+        self._n_tokens = min(self.tokenizer.model_max_length, config.max_position_embeddings - 2)
         self._embed_once = lru_cache(maxsize=2**14)(self._embed)
 
     def reference(
         self, context: ExperimentContext, image_id: int, captions: Sequence[str]
-    ) -> list[Tensor]:
+    ) -> list[TextTokens]:
         """Embed the captions' tokens."""
         return [self._embed_once(caption) for caption in captions]
 
-    def score(self, texts: Sequence[str], reference: list[Tensor]) -> Scores:
+    def score(self, texts: Sequence[str], reference: list[TextTokens]) -> Scores:
         """Give each text's best F1 over the captions."""
-        vectors = [self._embed_once(text) for text in texts]
-        return np.array([max(greedy_f1(v, other) for other in reference) for v in vectors])
+        tokens = [self._embed_once(text) for text in texts]
+        return np.array([max(greedy_f1(one, other) for other in reference) for one in tokens])
 
     @torch.no_grad()
-    def _embed(self, text: str) -> Tensor:
-        """Embed a text's tokens, special ones left out: (n_tokens, width) of unit length."""
+    def _embed(self, text: str) -> TextTokens:
         inputs = self.tokenizer(
-            text,
+            self._before + text.strip(),
             truncation=True,
-            max_length=_MAX_TOKENS,
+            max_length=self._n_tokens,
             return_special_tokens_mask=True,
             return_tensors="pt",
         )
         is_special = inputs.pop("special_tokens_mask")[0].bool()
         inputs = inputs.to(self.model.device)
         hidden = self.model(**inputs, output_hidden_states=True).hidden_states[self.layer][0]
-        return normalize(hidden[~is_special.to(hidden.device)], dim=1)
+        return TextTokens(normalize(hidden, dim=1), is_special.to(hidden.device))
 
 
 class ClipScorer:
@@ -161,13 +183,15 @@ class ClipScorer:
 
     name = "CLIPScore"
 
-    def __init__(self, path: Path, device: Any) -> None:
-        from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
+    def __init__(self, model: ScoreFolder, device: Any) -> None:
+        from transformers import AutoImageProcessor, CLIPModel
 
-        self.tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        path = model.path
         self.processor = AutoImageProcessor.from_pretrained(path, local_files_only=True)
         self.model = load_pretrained(CLIPModel, path, what="CLIPScore model", dtype=torch.float32)
         self.model = self.model.to(device).eval()
+        self.tokenizer = _load_tokenizer(path, self.model.config.text_config.vocab_size)
+        self.about = f"{model.name}."
         self._text_once = lru_cache(maxsize=2**16)(self._embed_text)
         self._rows: dict[int, dict[str, Any]] = {}
 

@@ -70,8 +70,9 @@ from neuron_atlas.progress import ProgressBars
 @click.option(
     "--scores",
     "score_models",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder of models for BERTScore and CLIPScore. [default: overlap of words alone]",
+    metavar="DIR|hub",
+    help="Folder of models for BERTScore and CLIPScore; hub: the Hugging Face hub's cache. "
+    "[default: overlap of words alone]",
 )
 @click.option(
     "--text",
@@ -98,7 +99,7 @@ def report(
     batch_size: int | None,
     n_workers: int,
     seed: int,
-    score_models: Path | None,
+    score_models: str | None,
     texts: tuple[Path, ...],
     words: Path | None,
     quiet: bool,
@@ -113,6 +114,8 @@ def report(
       neuron-atlas report atlas.run --db atlas.duckdb
       neuron-atlas report atlas.run --only ablation --images 1000
     """
+    from builder.experiments.score_folders import find_score_folder
+
     run_report(
         run_folder,
         names,
@@ -123,7 +126,7 @@ def report(
         batch_size=batch_size,
         more={
             "n_workers": n_workers,
-            "score_models": score_models,
+            "score_models": None if score_models is None else find_score_folder(score_models),
             "texts": texts,
             "words": words,
         },

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from builder.experiments.adapter_control import N_NEAREST, Embeddings, agreement
+from builder.experiments.adapter_control import N_NEAREST, Embeddings, agreement, caption_nouns
 
 
 def test_the_nearest_tokens_are_those_of_greatest_cosine() -> None:
@@ -29,3 +29,13 @@ def test_agreement_counts_tokens_whose_stem_is_a_word() -> None:
     stems = ["boat", None, "dog", "the"]
     found = agreement(np.array([0, 0, 1, 2, 3]), stems, frozenset({"boat", "cat"}))
     assert found == pytest.approx(2 / 5)
+
+
+def test_the_nouns_that_captions_have_most_often() -> None:
+    captions = [
+        "A dog with a ball.",
+        "The dog and a cat",
+        "A red ball, a dog, a boat, a car, a tree",
+    ]
+    assert caption_nouns(captions) == ["dog", "ball", "cat", "boat", "car"]
+    assert caption_nouns(["running on"]) == []

@@ -1,5 +1,6 @@
 """BERTScore against its definition, and models that are loaded from a folder or missed."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,16 +8,28 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
-from tiny_scorers import write_tiny_bert, write_tiny_clip
+from tiny_scorers import (
+    write_hub_bert,
+    write_hub_clip,
+    write_hub_roberta,
+    write_tiny_bert,
+    write_tiny_clip,
+)
+from transformers import AutoModel, AutoTokenizer
 
+from atlas_db.errors import ExperimentError
+from builder.experiments import score_folders
+from builder.experiments.score_folders import find_score_folder, folder_hashes
 from builder.experiments.score_models import (
     BertScorer,
     ClipScorer,
+    TextTokens,
     find_scorers,
-    folder_hashes,
     greedy_f1,
 )
+from neuron_atlas.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -27,22 +40,65 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def bert_of(folder: Path) -> BertScorer:
+    scorer = find_scorers(folder, "cpu")["BERTScore"]
+    assert isinstance(scorer, BertScorer), scorer
+    return scorer
+
+
+def tokens(*vectors: list[float], special: tuple[int, ...] = ()) -> TextTokens:
+    is_special = torch.tensor([i in special for i in range(len(vectors))])
+    return TextTokens(torch.tensor(vectors), is_special)
+
+
 def test_greedy_matching_by_hand() -> None:
-    one = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    other = torch.tensor([[1.0, 0.0]])
+    one = tokens([1.0, 0.0], [0.0, 1.0])
+    other = tokens([1.0, 0.0])
     # Precision (1 + 0) / 2, recall 1.
     assert greedy_f1(one, other) == pytest.approx(2 * 0.5 / 1.5)
     assert greedy_f1(one, one) == pytest.approx(1.0)
-    assert greedy_f1(one[:0], one) == 0.0
+    # A special token is matched by (.6, .8), and is not averaged over.
+    with_special = tokens([0.6, 0.8], [1.0, 0.0], special=(0,))
+    assert greedy_f1(tokens([0.6, 0.8]), with_special) == pytest.approx(2 * 0.6 / 1.6)
+    assert greedy_f1(tokens([1.0, 0.0], special=(0,)), one) == 0.0
 
 
 def test_a_text_agrees_most_with_itself(folder: Path) -> None:
-    scorer = BertScorer(folder / "tiny-bert", "cpu")
+    scorer = bert_of(folder)
     reference = scorer.reference(None, 0, ["boat on water", "dog"])  # type: ignore[arg-type]
-    assert reference[0].shape == (3, 16)
+    # [CLS], three words, [SEP]
+    assert reference[0].vectors.shape == (5, 16)
+    assert reference[0].is_special.tolist() == [True, False, False, False, True]
     scores = scorer.score(["boat on water", "dog", "dog on"], reference)
     assert scores[:2] == pytest.approx([1.0, 1.0], abs=1e-5)
     assert scores[2] < 0.999
+
+
+def test_files_as_the_hub_has_them(tmp_path: Path) -> None:
+    """Heads that are not needed, old names of weights and pickles are no obstacle."""
+    for name, write in (("bert", write_hub_bert), ("roberta", write_hub_roberta)):
+        write(tmp_path / name / "model")
+        scorer = bert_of(tmp_path / name)
+        whole = AutoModel.from_pretrained(tmp_path / name / "model")
+        for parameter, value in scorer.model.state_dict().items():
+            assert torch.equal(value, whole.state_dict()[parameter]), parameter
+        reference = scorer.reference(None, 0, ["boat on water"])  # type: ignore[arg-type]
+        assert scorer.score(["boat on water"], reference) == pytest.approx([1.0], abs=1e-5)
+    write_hub_clip(tmp_path / "clip")
+    scorer = find_scorers(tmp_path, "cpu")["CLIPScore"]
+    assert isinstance(scorer, ClipScorer)
+    assert scorer.about == "clip."
+    picture = scorer.processor(images=Image.new("RGB", (50, 40)), return_tensors="pt")
+    assert picture["pixel_values"].shape == (1, 3, 32, 32)
+
+
+def test_a_roberta_reads_the_first_word_as_one_inside_a_text(tmp_path: Path) -> None:
+    write_hub_roberta(tmp_path)
+    scorer = bert_of(tmp_path)
+    (found,) = scorer.reference(None, 0, ["boat"])  # type: ignore[arg-type]
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    assert tokenizer.tokenize(" boat") != tokenizer.tokenize("boat")
+    assert len(found.vectors) == 2 + len(tokenizer.tokenize(" boat"))
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +137,66 @@ def test_clip_scores_are_those_of_the_whole_model(clip_folder: Path) -> None:
 def test_models_are_found_by_their_type_and_missing_ones_are_named(folder: Path) -> None:
     found = find_scorers(folder, "cpu")
     assert isinstance(found["BERTScore"], BertScorer)
-    assert "No model for CLIPScore" in str(found["CLIPScore"])
+    reason = str(found["CLIPScore"])
+    assert f"No model for CLIPScore is in {folder.name} (--scores)" in reason
+    assert "openai/clip-vit-base-patch32" in reason
+    assert "It holds tiny-bert." in reason
     assert all(isinstance(reason, str) for reason in find_scorers(None, "cpu").values())
-    (digest,) = folder_hashes(folder).values()
-    assert len(digest) == 64
+    hashes = folder_hashes(folder)
+    assert set(hashes) == {"BERTScore"}
+    assert len(hashes["BERTScore"]) == 64
     assert folder_hashes(None) == {}
-    assert np.isfinite(found["BERTScore"].score(["dog"], [torch.ones(1, 16) / 4])).all()
+    one = TextTokens(torch.ones(1, 16) / 4, torch.tensor([False]))
+    assert np.isfinite(bert_of(folder).score(["dog"], [one])).all()
+
+
+def test_of_several_models_the_paper_s_likely_one_is_taken(tmp_path: Path) -> None:
+    for name in ("a-bert", "bert-base-uncased", "z-bert"):
+        write_tiny_bert(tmp_path / name)
+    assert bert_of(tmp_path).about == "bert-base-uncased, layer 2."
+
+
+def test_the_hub_s_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its folders are called models--OWNER--NAME and have a snapshot for each revision."""
+    repository = tmp_path / "models--google-bert--bert-base-uncased"
+    for revision in ("abc", "zzz"):
+        write_tiny_bert(repository / "snapshots" / revision)
+    (repository / "snapshots" / "zzz" / "model.safetensors").unlink()
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+    monkeypatch.setattr(score_folders, "HF_HUB_CACHE", str(tmp_path))
+    assert find_score_folder("hub") == tmp_path
+    assert bert_of(tmp_path).about == "google-bert/bert-base-uncased, layer 2."
+
+
+def refused(*options: str | Path) -> str:
+    result = CliRunner().invoke(main, ["report", "nowhere", *map(str, options)])
+    assert result.exit_code == 1
+    return result.output
+
+
+def test_a_folder_that_is_not_there_or_has_no_model(tmp_path: Path) -> None:
+    said = refused("--scores", tmp_path / "gone")
+    assert f"there is no folder {tmp_path / 'gone'}." in said
+    assert "hf download google-bert/bert-base-uncased --local-dir DIR/bert-base-uncased" in said
+    (tmp_path / "gpt2").mkdir()
+    (tmp_path / "gpt2" / "config.json").write_text('{"model_type": "gpt2"}')
+    assert f"no model in {tmp_path} gives a score." in refused("--scores", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("write", "gone", "score"),
+    [
+        (write_hub_roberta, "pytorch_model.bin", "BERTScore"),
+        (write_hub_roberta, "tokenizer.json vocab.json merges.txt", "BERTScore"),
+        (write_hub_clip, "preprocessor_config.json", "CLIPScore"),
+    ],
+)
+def test_a_model_of_which_files_are_missing(
+    write: Callable[[Path], None], gone: str, score: str, tmp_path: Path
+) -> None:
+    write(tmp_path)
+    for name in gone.split():
+        (tmp_path / name).unlink()
+    with pytest.raises(ExperimentError, match=rf"{tmp_path} cannot give {score}: .*all files"):
+        find_scorers(tmp_path, "cpu")
