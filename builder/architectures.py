@@ -5,9 +5,11 @@ orientation of the output matrix and whether the MLP is gated are stated here.
 
 For a plain MLP, `a = act(z)` with z the first layer's output, and the MLP writes
 `sum_k a_k W_out[k] + bias`. For a gated one z is the gate's output and `a = act(z) * up(x)`: what
-multiplies W_out. Where a norm follows the MLP (Gemma 3), what unit k adds to the residual stream is
-`a_k W_out[k] * gain / rms`: its direction is W_out[k] times the norm's gain, and that is what is
-decoded; the length `rms` is common to all units of a position.
+multiplies W_out. Where a norm follows the MLP (Gemma 2 and 3), what unit k adds to the residual
+stream is `a_k W_out[k] * gain / rms`: its direction is W_out[k] times the norm's gain, and that is
+what is decoded; the length `rms` is common to all units of a position. Gemma 2 bends logits at last
+(`30 tanh(y / 30)`): targets are attributed as the model gives them, and decoding, which only ranks
+tokens, leaves the bend out.
 
 In a vision-language model the language model is a part, with names of its own in front
 (`builder.vision_language.families` says which); its entry here is that of the part.
@@ -28,16 +30,18 @@ class Architecture:
 
     family: str
     blocks: str
-    mlp_in: str  # its output is z
+    mlp_in: str  # its output is z, or with z_is_input what goes into it
     mlp_out: str  # its input is a, its weight is W_out
     final_norm: str
     config_activation: str  # the configuration's key of the non-linearity
     is_gated: bool = False
+    z_is_input: bool = False  # of a non-linearity, where one matrix makes gate and up at once
     out_is_conv1d: bool = False  # weight is (d_mlp, d_model), not nn.Linear's (d_model, d_mlp)
     out_norm: str = ""  # the norm that the MLP's output passes before it is added, if any
     gain_offset: float = 0.0  # that norm's gain is this plus its weight
 
 
+#: LLaMA's gated MLP, which most families have taken over.
 _LLAMA = Architecture(
     family="llama",
     blocks="model.layers",
@@ -46,6 +50,15 @@ _LLAMA = Architecture(
     final_norm="model.norm",
     config_activation="hidden_act",
     is_gated=True,
+)
+
+#: Gemma's from the second on: a norm before the MLP and one behind it.
+_GEMMA_2 = replace(
+    _LLAMA,
+    family="gemma2",
+    config_activation="hidden_activation",
+    out_norm="post_feedforward_layernorm",
+    gain_offset=1.0,
 )
 
 #: By `model_type` of the configuration.
@@ -89,13 +102,8 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "qwen2_5_vl_text": replace(_LLAMA, family="qwen2"),
     "qwen3": replace(_LLAMA, family="qwen3"),
     "gemma": replace(_LLAMA, family="gemma"),
-    "gemma3_text": replace(
-        _LLAMA,
-        family="gemma3",
-        config_activation="hidden_activation",
-        out_norm="post_feedforward_layernorm",
-        gain_offset=1.0,
-    ),
+    "gemma2": _GEMMA_2,
+    "gemma3_text": replace(_GEMMA_2, family="gemma3"),
     "phi": Architecture(
         family="phi",
         blocks="model.layers",
@@ -104,15 +112,19 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         final_norm="model.final_layernorm",
         config_activation="hidden_act",
     ),
+    # gate_up_proj makes gate and up at once: the gate is what goes into the non-linearity.
+    "phi3": replace(_LLAMA, family="phi3", mlp_in="mlp.activation_fn", z_is_input=True),
 }
 
 #: Where the language model lies in a vision-language model, by the whole's `model_type`. The names
 #: of ARCHITECTURES start with `model.` there; in the whole that is this.
 LANGUAGE_PARTS: Mapping[str, str] = {
     "llava": "model.language_model.",
+    "llava_onevision": "model.language_model.",
     "qwen2_5_vl": "model.language_model.",
     "gemma3": "model.language_model.",
     "idefics3": "model.text_model.",
+    "smolvlm": "model.text_model.",
     "paligemma": "model.language_model.",
 }
 

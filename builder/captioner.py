@@ -94,7 +94,8 @@ class Captioner:
         """
         before = self.prefix_ids
         ids = torch.tensor(before + self.prompt_ids, device=self.device)
-        words = self.model.get_input_embeddings()(ids).expand(len(patches), -1, -1)
+        table = self.model.get_input_embeddings()
+        words = self.rules.embed(table, ids).expand(len(patches), -1, -1)
         return torch.cat([words[:, : len(before)], patches, words[:, len(before) :]], dim=1)
 
     def part_hashes(self) -> dict[str, str]:

@@ -35,6 +35,7 @@ from builder.generation import (
     cut_at_end,
     detach_cache,
     generate_greedily,
+    prefill,
     teacher_forced_logits,
 )
 from builder.language_model import LanguageModel
@@ -150,27 +151,16 @@ class Detector:
         """Run prefix, patches and prompt; logits after the last position, and the cache."""
         parts = [self._embed(self.prefix_ids, patches), patches]
         parts.append(self._embed(self.prompt_ids, patches))
-        embeddings = torch.cat(parts, dim=1)
-        batch, length = embeddings.shape[:2]
-        # Not of the configuration's kinds: those that slide forget what the caption's pass needs.
-        cache = DynamicCache()
         with (
             torch.enable_grad(),
             self.model.taps(preactivation=recorder.see_z, activation=recorder.see_a),
         ):
-            out = self.model.model(
-                inputs_embeds=embeddings,
-                position_ids=self.rules.positions(0, length, batch, embeddings.device),
-                **self.rules.prefill_arguments(batch, embeddings.device),
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
-        return out.logits[:, -1], cache
+            return prefill(self.model.model, torch.cat(parts, dim=1), self.rules)
 
     def _embed(self, token_ids: Sequence[int], like: Tensor) -> Tensor:
         ids = torch.tensor(token_ids, dtype=torch.int64, device=like.device)
-        return self.model.embed(ids).to(like.dtype).expand(len(like), -1, -1)
+        words = self.rules.embed(self.model.embed, ids)
+        return words.to(like.dtype).expand(len(like), -1, -1)
 
     def _read(self, tokens: Tensor) -> tuple[list[str], list[list[Target]]]:
         """Write the captions out and find their targets."""

@@ -8,6 +8,7 @@ whose gradients flow back into the patches. That is the same function as one ful
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -62,28 +63,65 @@ def positions(start: int, length: int, batch: int, device: torch.device) -> Tens
 
 
 class SequenceRules(Protocol):
-    """What a model's sequence needs beside its vectors."""
+    """What a model's sequence needs beside the vectors of the patches."""
+
+    def embed(self, table: Callable[[Tensor], Tensor], ids: Tensor) -> Tensor:
+        """Embed tokens (pos,) that stand around the patches: (pos, d_model)."""
 
     def positions(self, start: int, length: int, batch: int, device: torch.device) -> Tensor:
         """Give the position ids of `length` tokens from the `start`-th."""
 
-    def prefill_arguments(self, batch: int, device: torch.device) -> dict[str, Tensor]:
-        """Give the further inputs of the prefill."""
+    def prefill_arguments(self, batch: int, length: int, device: torch.device) -> dict[str, Tensor]:
+        """Give the further inputs of the first `length` tokens, run at once."""
 
 
 class PlainRules:
     """Positions count from 0, and the prefill needs nothing else."""
 
+    def embed(self, table: Callable[[Tensor], Tensor], ids: Tensor) -> Tensor:
+        """Look tokens up in the table."""
+        return table(ids)
+
     def positions(self, start: int, length: int, batch: int, device: torch.device) -> Tensor:
         """Count positions from `start`: (batch, length) int64."""
         return positions(start, length, batch, device)
 
-    def prefill_arguments(self, batch: int, device: torch.device) -> dict[str, Tensor]:
+    def prefill_arguments(self, batch: int, length: int, device: torch.device) -> dict[str, Tensor]:
         """Give nothing."""
         return {}
 
 
 PLAIN = PlainRules()
+
+
+def prefill(
+    model: Any, embeddings: Tensor, rules: SequenceRules = PLAIN
+) -> tuple[Tensor, DynamicCache]:
+    """Run the sequence up to the caption once.
+
+    Args:
+        model: A causal language model of transformers.
+        embeddings: (batch, pos, d_model).
+        rules: How positions count.
+
+    Returns:
+        (batch, vocabulary) logits after the last position, and the cache. Every layer keeps all
+        positions, also one whose attention reaches a window back alone (Mistral, Gemma): a layer of
+        the kind that the configuration asks for keeps the window, and neither says how many
+        positions it has seen when it is copied, nor has what the first of several later tokens
+        sees. The window is in the mask, which is made from the positions.
+    """
+    batch, length = embeddings.shape[:2]
+    cache = DynamicCache()
+    out = model(
+        inputs_embeds=embeddings,
+        position_ids=rules.positions(0, length, batch, embeddings.device),
+        **rules.prefill_arguments(batch, length, embeddings.device),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    return out.logits[:, -1], cache
 
 
 @torch.no_grad()

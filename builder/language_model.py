@@ -121,14 +121,19 @@ class LanguageModel:
         with ExitStack() as stack:
             for layer in self.layers:
                 if preactivation is not None:
-                    hook = _output_hook(layer, preactivation)
-                    handle = self._mlp_in[layer].register_forward_hook(hook)
+                    handle = self._on_z(layer, preactivation)
                     stack.callback(handle.remove)
                 if activation is not None:
                     pre_hook = _input_hook(layer, activation)
                     handle = self._mlp_out[layer].register_forward_pre_hook(pre_hook)
                     stack.callback(handle.remove)
             yield
+
+    def _on_z(self, layer: int, tap: Tap) -> Any:
+        module = self._mlp_in[layer]
+        if self.architecture.z_is_input:
+            return module.register_forward_pre_hook(_input_hook(layer, tap))
+        return module.register_forward_hook(_output_hook(layer, tap))
 
     def _find(self, name: str) -> Any:
         return _submodule(self.model, name, self.architecture.family)

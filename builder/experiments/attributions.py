@@ -65,6 +65,7 @@ class TargetLogit:
         self.model = model
         self.case = case
         self.at_patches = captioner.patch_positions
+        self.rules = captioner.rules
         before = torch.tensor(list(case.before), dtype=torch.int64, device=case.patches.device)
         words = model.embed(before).to(case.patches.dtype)[None]
         self.embeddings = torch.cat([captioner.sequence(case.patches), words], dim=1).detach()
@@ -73,7 +74,14 @@ class TargetLogit:
         """Run `n` copies of the sequence; give the target's logit of each, (n,)."""
         with fused_kernels(self.model.model), self.model.taps(**taps):
             inputs = self.embeddings.expand(n, -1, -1)
-            out = self.model.model(inputs_embeds=inputs, use_cache=False, logits_to_keep=1)
+            length, device = inputs.shape[1], inputs.device
+            out = self.model.model(
+                inputs_embeds=inputs,
+                position_ids=self.rules.positions(0, length, n, device),
+                **self.rules.prefill_arguments(n, length, device),
+                use_cache=False,
+                logits_to_keep=1,
+            )
         return out.logits[:, -1, self.case.token_id]
 
     def view(self, values: Tensor, n: int = 1) -> Tensor:

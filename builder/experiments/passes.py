@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +21,7 @@ from builder.generation import (
     cut_at_end,
     detach_cache,
     generate_greedily,
-    positions,
+    prefill,
     teacher_forced_logits,
 )
 from builder.language_model import LanguageModel, Tap
@@ -107,7 +106,7 @@ class Passes:
             )
             captions = self._captions(first.detach(), cache)
             known = captions.tokens[:, : captions.n_needed]
-            logits = teacher_forced_logits(self.model.model, first, cache, known)
+            logits = self._forced(first, cache, known)
             predicted = _at_target(logits, captions).gather(1, captions.token_id[:, None])[:, 0]
             logit = torch.where(captions.has_target, predicted, 0).sum()
             try:
@@ -192,7 +191,7 @@ class Passes:
             first, cache = self._prefill(patches, activation=self._zeroing(uid))
             texts = self._captions(first, cache).texts if regenerate else None
             known = captions.tokens[:, : captions.n_needed]
-            logits = teacher_forced_logits(self.model.model, first, cache, known)
+            logits = self._forced(first, cache, known)
         logits = _at_target(logits, captions)
         return *_of_target(logits, captions.token_id), texts
 
@@ -220,23 +219,23 @@ class Passes:
     def _prefill(self, patches: Tensor, **taps: Tap) -> tuple[Tensor, DynamicCache]:
         """Run prefix, patches and prompt; logits after the last position, and the cache."""
         embeddings = self.captioner.sequence(patches)
-        cache = DynamicCache(config=self.model.model.config)
-        batch, length = embeddings.shape[:2]
         with self.model.taps(**taps):
-            out: Any = self.model.model(
-                inputs_embeds=embeddings,
-                position_ids=positions(0, length, batch, embeddings.device),
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
-        return out.logits[:, -1], cache
+            return prefill(self.model.model, embeddings, self.captioner.rules)
+
+    def _forced(self, first: Tensor, cache: DynamicCache, known: Tensor) -> Tensor:
+        """Logits that predict each of the tokens `known` (batch, n): (batch, n, vocabulary)."""
+        rules = self.captioner.rules
+        return teacher_forced_logits(self.model.model, first, cache, known, rules)
 
     def _captions(self, first: Tensor, cache: DynamicCache) -> Captions:
         """Generate greedily over a copy of the cache, and read what came."""
         n_tokens = self.captioner.config.max_new_tokens
         tokens = generate_greedily(
-            self.model.model, first, detach_cache(cache, room=n_tokens - 1), max_new_tokens=n_tokens
+            self.model.model,
+            first,
+            detach_cache(cache, room=n_tokens - 1),
+            max_new_tokens=n_tokens,
+            rules=self.captioner.rules,
         )
         texts: list[str] = []
         targets: list[Target | None] = []

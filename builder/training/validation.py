@@ -9,9 +9,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
 
-from builder.generation import cut_at_end, detach_cache, generate_greedily
+from builder.generation import cut_at_end, detach_cache, generate_greedily, prefill
 from builder.training.caption_loss import FrozenLanguage, caption_tokens, summed_loss
 from builder.training.features import FeatureSource
 from builder.training.recipe import TrainingRecipe
@@ -98,11 +97,10 @@ def greedy_captions(
     )
     words = model.get_input_embeddings()(ids).to(image.dtype).expand(len(image), -1, -1)
     embedded = torch.cat([words[:, : len(before)], image, words[:, len(before) :]], dim=1)
-    cache = DynamicCache()
-    out = model(inputs_embeds=embedded, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    first_logits, cache = prefill(model, embedded)
     rows = generate_greedily(
         model,
-        out.logits[:, -1],
+        first_logits,
         detach_cache(cache, room=max_new_tokens - 1),
         max_new_tokens=max_new_tokens,
     )

@@ -68,7 +68,9 @@ class VisionLanguageCaptioner(Captioner):
         packed = self.family.pack(pixels, self.model.config)
         found = self.model.model.get_image_features(**packed, return_dict=True).pooler_output
         joined = found if isinstance(found, Tensor) else torch.stack(list(found))
-        return joined.reshape(len(pixels), self.config.n_patch, self.d_model).to(self.dtype)
+        vectors = joined.reshape(len(pixels), -1, self.d_model)
+        # A newline follows them in the sequence, not in the grid.
+        return vectors[:, : self.config.n_patch].to(self.dtype)
 
 
 def load_vision_language(

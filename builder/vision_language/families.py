@@ -9,18 +9,24 @@ template (`builder.vision_language.template`). Everything after that is the same
 | family | image | tokens |
 |---|---|---|
 | LLaVA-1.5 | 336 px, one tile | 24 x 24, a CLIP patch of 14 px each |
+| LLaVA-OneVision | 384 px, one tile | 27 x 27, a SigLIP patch of 14 px each, and a newline |
 | Qwen2.5-VL | 448 px (any multiple of 28) | 16 x 16, 2 x 2 patches of 14 px merged |
 | Gemma 3 | 896 px, no pan and scan | 16 x 16, 4 x 4 patches of 14 px averaged |
-| SmolVLM (Idefics3) | 512 px, not split | 8 x 8, 4 x 4 patches of 16 px in one |
-| PaliGemma | 224 px | 16 x 16, a SigLIP patch of 14 px each |
+| SmolVLM (Idefics3), SmolVLM2 | 512 px, not split | 8 x 8, 4 x 4 patches of 16 px in one |
+| PaliGemma 1 and 2 | 224 px | 16 x 16, a SigLIP patch of 14 px each |
+
+Models that would cut a large photograph into tiles (SmolVLM, LLaVA-OneVision, Gemma 3) are given
+one tile, the whole image, as they read each of several images: then every image token stands for
+one place, and no place has two tokens that share its attribution.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from atlas_db.errors import CaptionerError
@@ -44,6 +50,7 @@ class VisionLanguageFamily:
             with the prefill (a mask that lets image tokens see one another).
         text_type: The number that these inputs have for the answer's tokens.
         first_position: Of the first token.
+        newline: Dotted name of the vector that follows the grid's image tokens, if there is one.
         one_tile: Changes a loaded image processor so that it makes one tile of a photograph.
         has_3d_positions: Image tokens have a row and a column as their position.
         prompt, reply: What is asked, and how the answer begins.
@@ -59,6 +66,7 @@ class VisionLanguageFamily:
     prefill_inputs: tuple[str, ...] = ()
     text_type: int = 0
     first_position: int = 0
+    newline: str = ""
     one_tile: Callable[[Any], None] | None = None
     has_3d_positions: bool = False
     prompt: str = "Describe this image in one sentence."
@@ -72,6 +80,29 @@ def _whole(pixels: Tensor, config: Any) -> dict[str, Tensor]:
 def _single(pixels: Tensor, config: Any) -> dict[str, Tensor]:
     """Idefics3 has an axis for the images (tiles) of a prompt."""
     return {"pixel_values": pixels[:, None]}
+
+
+def _one_of_several(pixels: Tensor, config: Any) -> dict[str, Tensor]:
+    """LLaVA-OneVision reads an image of several as one tile, a single one as tiles and the whole.
+
+    It is told of two for each: only whether there is one counts.
+    """
+    batch, side = len(pixels), pixels.shape[-1]
+    return {
+        "pixel_values": pixels[:, None],
+        "image_sizes": torch.tensor([[side, side]] * batch, device=pixels.device),
+        "batch_num_images": torch.tensor([2] * batch, device=pixels.device),
+    }
+
+
+def _as_one_of_several(images: Any) -> None:
+    """LLaVA-OneVision: make of an image what is made of each of several."""
+    of_several = super(type(images), images).preprocess
+
+    def preprocess(pictures: Any, **settings: Any) -> Any:
+        return of_several(pictures, [2], **settings)
+
+    images.preprocess = preprocess
 
 
 def _not_split(images: Any) -> None:
@@ -121,6 +152,17 @@ def _qwen_patches(pixels: Tensor, config: Any) -> dict[str, Tensor]:
     }
 
 
+_IDEFICS3 = VisionLanguageFamily(
+    family="idefics3",
+    encoder="model.vision_model",
+    adapter="model.connector",
+    pack=_single,
+    grid=_idefics3_grid,
+    image_px=512,
+    one_tile=_not_split,
+    reply=" A picture of",
+)
+
 #: By `model_type` of the configuration.
 FAMILIES: Mapping[str, VisionLanguageFamily] = {
     "llava": VisionLanguageFamily(
@@ -131,6 +173,16 @@ FAMILIES: Mapping[str, VisionLanguageFamily] = {
         grid=_llava_grid,
         image_px=336,
         geometry="crop",
+    ),
+    "llava_onevision": VisionLanguageFamily(
+        family="llava_onevision",
+        encoder="model.vision_tower",
+        adapter="model.multi_modal_projector",
+        pack=_one_of_several,
+        grid=_llava_grid,
+        image_px=384,
+        newline="model.image_newline",
+        one_tile=_as_one_of_several,
     ),
     "qwen2_5_vl": VisionLanguageFamily(
         family="qwen2_5_vl",
@@ -150,16 +202,8 @@ FAMILIES: Mapping[str, VisionLanguageFamily] = {
         image_px=896,
         prefill_inputs=("token_type_ids",),
     ),
-    "idefics3": VisionLanguageFamily(
-        family="idefics3",
-        encoder="model.vision_model",
-        adapter="model.connector",
-        pack=_single,
-        grid=_idefics3_grid,
-        image_px=512,
-        one_tile=_not_split,
-        reply=" A picture of",
-    ),
+    "idefics3": _IDEFICS3,
+    "smolvlm": replace(_IDEFICS3, family="smolvlm"),
     "paligemma": VisionLanguageFamily(
         family="paligemma",
         encoder="model.vision_tower",

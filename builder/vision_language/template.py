@@ -2,13 +2,14 @@
 
 A black square of the captioner's size goes through the processor and its chat template, as a
 photograph would. What comes out says which tokens stand before and after the image's, and is held
-against what the table expects: one tile, one run of image tokens, as many as the grid has places.
+against what the table expects: one tile, one run of image tokens, as many as the grid has places
+(and one for the newline, where a family has one).
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,19 +32,25 @@ class SequenceTemplate:
     """The sequence around an image, and how its positions count on.
 
     Attributes:
-        prefix_ids, suffix_ids: Tokens before and after the image's.
-        n_patch: Image tokens.
+        prefix_ids, suffix_ids: Tokens before and after those that have a place in the image.
+        n_patch: Image tokens that have a place.
         prefill: Further inputs of the prefill, (1, length) each.
+        text_type: The number that these have for the answer's tokens.
         positions_3d: (3, 1, length) where positions have rows and columns, else None.
         first_position: Of the first token.
+        newline: (d_model,) vector of the image token in `suffix_ids`, or None.
+        image_token_id: Of image tokens.
     """
 
     prefix_ids: list[int]
     suffix_ids: list[int]
     n_patch: int
     prefill: Mapping[str, Tensor] = field(default_factory=dict)
+    text_type: int = 0
     positions_3d: Tensor | None = None
     first_position: int = 0
+    newline: Tensor | None = None
+    image_token_id: int = -1
 
     @property
     def length(self) -> int:
@@ -60,9 +67,20 @@ class SequenceTemplate:
         whole = torch.cat([known, after.expand(3, 1, -1)], dim=2) if len(after) else known
         return whole[:, :, start : start + length].expand(-1, batch, -1)
 
-    def prefill_arguments(self, batch: int, device: torch.device) -> dict[str, Tensor]:
-        """Give the further inputs of a batch's prefill."""
-        return {name: row.to(device).expand(batch, -1) for name, row in self.prefill.items()}
+    def embed(self, table: Callable[[Tensor], Tensor], ids: Tensor) -> Tensor:
+        """Embed tokens (pos,) around the image: (pos, d_model); a newline's vector is its own."""
+        vectors = table(ids)
+        if self.newline is None:
+            return vectors
+        is_newline = (ids == self.image_token_id)[:, None]
+        return torch.where(is_newline, self.newline.to(vectors), vectors)
+
+    def prefill_arguments(self, batch: int, length: int, device: torch.device) -> dict[str, Tensor]:
+        """Give the further inputs of a batch's first `length` tokens: the answer's are text."""
+        return {
+            name: _extended(row.to(device), length, self.text_type).expand(batch, -1)
+            for name, row in self.prefill.items()
+        }
 
 
 def read_template(
@@ -80,16 +98,18 @@ def read_template(
     _check_pixels(family, model, config, inputs, noise)
     ids = inputs["input_ids"][0]
     at = (ids == model.config.image_token_id).nonzero()[:, 0]
-    if len(at) != config.n_patch or not bool((at.diff() == 1).all()):
+    wanted = config.n_patch + (1 if family.newline else 0)
+    is_together = bool((at.diff() == 1).all())
+    if len(at) != wanted or not is_together:
         raise CaptionerError(
             f"The processor makes {len(at)} image tokens of an image of {side} x {side} pixels"
-            f"{'' if bool((at.diff() == 1).all()) else ', which do not stand together'}; the grid "
-            f"{config.grid[0]} x {config.grid[1]} wants {config.n_patch}. Correct 'grid' or "
-            "'image_px' in captioner.json, or set the processor to make one tile."
+            f"{'' if is_together else ', which do not stand together'}; the grid "
+            f"{config.grid[0]} x {config.grid[1]} wants {wanted}. Correct 'grid' or 'image_px' in "
+            "captioner.json, or set the processor to make one tile."
         )
     reply = processor.tokenizer.encode(config.reply, add_special_tokens=False)
     ids = torch.cat([ids, torch.tensor(reply, dtype=ids.dtype)])
-    first, stop = int(at[0]), int(at[-1]) + 1
+    first, stop = int(at[0]), int(at[0]) + config.n_patch
     return SequenceTemplate(
         prefix_ids=ids[:first].tolist(),
         suffix_ids=ids[stop:].tolist(),
@@ -98,8 +118,11 @@ def read_template(
             name: _extended(inputs[name], len(ids), family.text_type)
             for name in family.prefill_inputs
         },
+        text_type=family.text_type,
         first_position=family.first_position,
         positions_3d=_positions_3d(model, inputs, ids) if family.has_3d_positions else None,
+        newline=model.get_parameter(family.newline).detach() if family.newline else None,
+        image_token_id=model.config.image_token_id,
     )
 
 

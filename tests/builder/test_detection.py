@@ -1,8 +1,10 @@
 """Attribution against doing it: differences, ablation, and a full second pass."""
 
+from typing import Any
+
 import pytest
 import torch
-from tiny_models import D_MLP, WordTokenizer, tiny_model, word_of
+from tiny_models import D_MLP, D_MODEL, SLIDING, WordTokenizer, tiny_model, word_of
 from torch import Tensor, nn
 
 from builder import devices
@@ -53,6 +55,23 @@ def with_z(
         return logits_by_hand(model, patches, ids)
 
 
+def slope_by_hand(
+    model: LanguageModel,
+    place: tuple[int, int, int],
+    patches: Tensor,
+    ids: list[int],
+    at: tuple[int, int],
+) -> Tensor:
+    """Central difference dy/dz, y the logit `at` (position, token)."""
+    step = 1e-2
+    # Five points: families that compute in float32 leave too much noise for small steps.
+    y = {
+        n: with_z(model, place, lambda z, n=n: z + n * step, patches, ids)[at]
+        for n in (-2, -1, 1, 2)
+    }
+    return (8 * (y[1] - y[-1]) - (y[2] - y[-2])) / (12 * step)
+
+
 def places(rows: TopRows, image: int) -> list[tuple[int, int, int]]:
     """Give (layer, unit, patch) of an image's rows."""
     uids, found = rows.uid[image].tolist(), rows.patch[image].tolist()
@@ -75,7 +94,6 @@ def test_gradients_are_central_differences(
     model: LanguageModel, tokenizer: WordTokenizer, patches: Tensor
 ) -> None:
     """For every family, targets at the caption's start and end: dy/dz is what moving z does."""
-    step = 1e-2
     found = detector(model, tokenizer, n_targets=4)(patches)
     for result in (found.results[0], found.results[3]):
         target = result.targets[1]
@@ -83,14 +101,8 @@ def test_gradients_are_central_differences(
         ids = caption_ids(found, 1)
         for row in (0, 1, 5, 20, 60):
             place = places(result.pairs, 1)[row]
-            # Five points: families that attend in float32 leave too much noise for small steps.
-            y = {
-                n: with_z(model, place, lambda z, n=n: z + n * step, patches[1], ids)[
-                    target.position, ids[target.position]
-                ]
-                for n in (-2, -1, 1, 2)
-            }
-            slope = (8 * (y[1] - y[-1]) - (y[2] - y[-2])) / (12 * step)
+            at = (target.position, ids[target.position])
+            slope = slope_by_hand(model, place, patches[1], ids, at)
             gradient = result.pairs.gradient[1, row]
             torch.testing.assert_close(gradient, slope, rtol=1e-3, atol=1e-4)
             expected = result.pairs.z[1, row] * gradient
@@ -170,6 +182,42 @@ def test_attribution_approximates_zeroing(
         for _ in range(40)
     ]
     assert effects[:10].mean() > 3 * torch.stack([effect(place) for place in others]).abs().mean()
+
+
+@pytest.mark.parametrize("model", SLIDING, indirect=True)
+def test_attribution_beyond_a_sliding_window(
+    model: LanguageModel, tokenizer: WordTokenizer
+) -> None:
+    """The last caption token sees few patches itself: layers in between carry on what they say."""
+    generator = torch.Generator().manual_seed(6)
+    patches = torch.randn(2, 10, D_MODEL, generator=generator, dtype=torch.float64)
+    run = Detector(model, tokenizer, prompt_ids=PROMPT, max_new_tokens=7, n_targets=7)
+    found = run(patches)
+    assert model.model.config.sliding_window < 10  # of 19 positions
+    tops, others = [], []
+    for image in range(2):
+        ids = caption_ids(found, image)
+        whole = logits_by_hand(model, patches[image], ids)
+        assert whole.argmax(-1).tolist() == ids
+        for position, token in enumerate(ids):
+            result = found.results[position]
+            torch.testing.assert_close(result.logit[image], whole[position, token])
+
+            def effect(
+                place: tuple[int, int, int], image: int = image, whole: Any = whole, ids: Any = ids
+            ) -> Tensor:
+                """Fall of all the caption's logits when a unit is really set to 0."""
+                zeroed = with_z(model, place, torch.zeros_like, patches[image], ids)
+                return (whole - zeroed)[range(len(ids)), ids]
+
+            tops += [effect(place)[position] for place in places(result.pairs, image)[:6]]
+            others += [effect((position % 2, unit, 5))[position] for unit in range(6)]
+    assert torch.stack(tops).mean() > 3 * torch.stack(others).abs().mean()
+    last, result = 6, found.results[6]
+    for row in (0, 7, 29, 60):
+        place = places(result.pairs, 1)[row]
+        slope = slope_by_hand(model, place, patches[1], ids, (last, ids[last]))
+        torch.testing.assert_close(result.pairs.gradient[1, row], slope, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])

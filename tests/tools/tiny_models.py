@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    Gemma2Config,
     Gemma3TextConfig,
     GemmaConfig,
     GPT2Config,
@@ -14,6 +15,7 @@ from transformers import (
     LlamaConfig,
     MistralConfig,
     OPTConfig,
+    Phi3Config,
     PhiConfig,
     Qwen2Config,
     Qwen3Config,
@@ -35,9 +37,14 @@ FAMILIES = (
     "qwen2",
     "qwen3",
     "gemma",
+    "gemma2",
     "gemma3",
     "phi",
+    "phi3",
 )
+
+#: Those with layers whose attention reaches a window back alone.
+SLIDING = ("mistral", "gemma2", "gemma3", "phi3")
 
 
 def tiny_config(family: str) -> Any:
@@ -65,6 +72,14 @@ def tiny_config(family: str) -> Any:
         "qwen2": lambda: Qwen2Config(**gated),
         "qwen3": lambda: Qwen3Config(**gated, head_dim=8),
         "gemma": lambda: GemmaConfig(**gemma),
+        # Caps low enough to bend what these weights give.
+        "gemma2": lambda: Gemma2Config(
+            **gemma,
+            sliding_window=6,
+            query_pre_attn_scalar=8,
+            attn_logit_softcapping=5.0,
+            final_logit_softcapping=6.0,
+        ),
         "gemma3": lambda: Gemma3TextConfig(
             **gemma,
             sliding_window=5,
@@ -72,6 +87,7 @@ def tiny_config(family: str) -> Any:
             query_pre_attn_scalar=8,
         ),
         "phi": lambda: PhiConfig(**common, **plain, intermediate_size=D_MLP),
+        "phi3": lambda: Phi3Config(**gated, pad_token_id=None, sliding_window=9),
     }
     return configs[family]()
 

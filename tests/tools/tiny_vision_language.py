@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,10 @@ from transformers import (
     Idefics3ImageProcessor,
     Idefics3Processor,
     LlavaConfig,
+    LlavaOnevisionConfig,
+    LlavaOnevisionImageProcessor,
+    LlavaOnevisionProcessor,
+    LlavaOnevisionVideoProcessor,
     LlavaProcessor,
     PaliGemmaConfig,
     PaliGemmaProcessor,
@@ -26,6 +30,10 @@ from transformers import (
     Qwen2VLImageProcessor,
     Qwen2VLVideoProcessor,
     SiglipImageProcessor,
+    SmolVLMConfig,
+    SmolVLMImageProcessor,
+    SmolVLMProcessor,
+    SmolVLMVideoProcessor,
 )
 
 from builder.everyday_tokenizer import train_tokenizer
@@ -33,13 +41,17 @@ from builder.loading import quiet
 from builder.vision_language.captioner import write_vision_language
 
 SIDE_PX = 56
-#: Of the tiny models: side of the image and grid of the image tokens.
+#: Of the tiny models, side of the image and grid of the image tokens. Each is of the family of its
+#: name, but for one that has another language model.
 SHAPES = {
     "llava": (56, (4, 4)),
+    "llava_onevision": (56, (4, 4)),
     "qwen2_5_vl": (112, (4, 4)),
     "gemma3": (56, (2, 2)),
     "idefics3": (56, (2, 2)),
+    "smolvlm": (56, (2, 2)),
     "paligemma": (56, (4, 4)),
+    "paligemma2": (56, (4, 4)),
 }
 VISION_LANGUAGE = tuple(SHAPES)
 N_LAYERS = 3
@@ -125,6 +137,34 @@ def _llava() -> tuple[Any, Any]:
         text_config={"model_type": "llama", "vocab_size": len(tokenizer), **_TEXT},
         vision_config={"model_type": "clip_vision_model", "projection_dim": 16, **_VISION},
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+    )
+    return config, processor
+
+
+def _llava_onevision() -> tuple[Any, Any]:
+    tokenizer = _tokenizer("<image>", "<video>")
+    pinpoints = [[SIDE_PX * a, SIDE_PX * b] for a in (1, 2) for b in (1, 2)]
+    processor = LlavaOnevisionProcessor(
+        LlavaOnevisionImageProcessor(
+            size={"height": SIDE_PX, "width": SIDE_PX}, image_grid_pinpoints=pinpoints
+        ),
+        tokenizer,
+        LlavaOnevisionVideoProcessor(),
+        num_image_tokens=16,
+        vision_feature_select_strategy="full",
+        vision_aspect_ratio="anyres_max_9",
+        chat_template=_CHAT.replace("IMAGE", "<image>"),
+    )
+    config = LlavaOnevisionConfig(
+        text_config={"model_type": "qwen2", "vocab_size": len(tokenizer), **_TEXT},
+        vision_config={
+            "model_type": "siglip_vision_model",
+            "vision_use_head": False,
+            **_VISION,
+        },
+        image_grid_pinpoints=pinpoints,
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        video_token_id=tokenizer.convert_tokens_to_ids("<video>"),
     )
     return config, processor
 
@@ -223,7 +263,30 @@ def _idefics3() -> tuple[Any, Any]:
     return config, processor
 
 
-def _paligemma() -> tuple[Any, Any]:
+def _smolvlm() -> tuple[Any, Any]:
+    tokenizer = _tokenizer(
+        "<image>", "<fake_token_around_image>", "<end_of_utterance>", "<global-img>", "<video>"
+    )
+    processor = SmolVLMProcessor(
+        SmolVLMImageProcessor(
+            size={"longest_edge": 2 * SIDE_PX}, max_image_size={"longest_edge": SIDE_PX}
+        ),
+        tokenizer,
+        SmolVLMVideoProcessor(),
+        image_seq_len=4,
+        chat_template=_CHAT.replace("IMAGE\n", "<image>"),
+    )
+    config = SmolVLMConfig(
+        text_config={"model_type": "llama", "vocab_size": len(tokenizer), **_TEXT},
+        vision_config={"model_type": "smolvlm_vision", **_VISION},
+        scale_factor=2,
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        pad_token_id=0,
+    )
+    return config, processor
+
+
+def _paligemma(text: Mapping[str, Any] | None = None) -> tuple[Any, Any]:
     images = SiglipImageProcessor(size={"height": SIDE_PX, "width": SIDE_PX})
     images.image_seq_length = 16
     tokenizer = train_tokenizer()
@@ -234,6 +297,7 @@ def _paligemma() -> tuple[Any, Any]:
             **_TEXT,
             "vocab_size": len(tokenizer),
             "head_dim": 8,
+            **(text or {}),
         },
         vision_config={
             "model_type": "siglip_vision_model",
@@ -247,10 +311,25 @@ def _paligemma() -> tuple[Any, Any]:
     return config, processor
 
 
+def _paligemma2() -> tuple[Any, Any]:
+    return _paligemma(
+        {
+            "model_type": "gemma2",
+            "sliding_window": 12,
+            "query_pre_attn_scalar": 8,
+            "attn_logit_softcapping": 5.0,
+            "final_logit_softcapping": 6.0,
+        }
+    )
+
+
 _MAKERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "llava": _llava,
+    "llava_onevision": _llava_onevision,
     "qwen2_5_vl": _qwen,
     "gemma3": _gemma3,
     "idefics3": _idefics3,
+    "smolvlm": _smolvlm,
     "paligemma": _paligemma,
+    "paligemma2": _paligemma2,
 }

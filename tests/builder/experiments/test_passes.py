@@ -1,10 +1,11 @@
 """The passes of the experiments, against full forward passes without a cache or a kernel."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from tiny_models import WordTokenizer
+from tiny_models import SLIDING, WordTokenizer
 
 from builder.captioner import Captioner
 from builder.detection import Detector
@@ -72,8 +73,6 @@ def full_pass(
 def test_captions_are_greedy(
     passes: Passes, captioner: Captioner, model: LanguageModel, patches: torch.Tensor
 ) -> None:
-    if model.model.config.model_type == "mistral":
-        pytest.skip("the tiny Mistral's window of 8 is shorter than this sequence")
     captions = passes.caption(patches)
     for row, tokens in enumerate(captions.tokens.tolist()):
         logits = full_pass(captioner, model, patches[row], tokens)
@@ -133,6 +132,37 @@ def test_zeroing_is_zeroing(
     assert texts is not None
     assert texts[3] == captions.texts[3]
     assert count_hooks(model.model) == 0
+
+
+@pytest.mark.parametrize("model", SLIDING, indirect=True)
+def test_zeroing_beyond_a_sliding_window(
+    passes: Passes, captioner: Captioner, model: LanguageModel, patches: torch.Tensor
+) -> None:
+    """The caption's last token, from which the first patches are out of sight."""
+    last = N_TOKENS - 1
+    n_seen_before = model.model.config.sliding_window
+    assert captioner.sequence(patches).shape[1] + last > n_seen_before + 2
+    captions = passes.caption(patches)
+    captions = replace(
+        captions,
+        position=torch.full_like(captions.position, last),
+        token_id=captions.tokens[:, last],
+    )
+    d = model.d_mlp
+    uid = torch.tensor([[row, d + row, d + 9, 17] for row in range(len(patches))])
+    logit, _, _ = passes.zeroed(patches, captions, uid)
+    at = captioner.patch_positions
+    for row, tokens in enumerate(captions.tokens.tolist()):
+
+        def zero(layer: int, a: torch.Tensor, row: int = row) -> torch.Tensor:
+            a = a.clone()
+            a[:, at, [u % d for u in uid[row].tolist() if u // d == layer]] = 0
+            return a
+
+        zeroed = full_pass(captioner, model, patches[row], tokens, activation=zero)[last]
+        whole = full_pass(captioner, model, patches[row], tokens)[last]
+        torch.testing.assert_close(logit[row], zeroed[tokens[last]])
+        assert (zeroed - whole).abs().max() > 1e-3
 
 
 def test_activation_maps(
