@@ -7,6 +7,7 @@ with open_atlas(path).connect() as connection:
 from atlas_db.queries.of_atlas import atlas_info, atlas_values, layers
 from atlas_db.queries.of_concepts import concept, concept_records, concepts
 from atlas_db.queries.of_experiments import (
+    ablations,
     category_units,
     experiments,
     image_ablations,
@@ -34,7 +35,7 @@ from atlas_db.queries.of_explore import (
     listed_units,
     unit_columns,
 )
-from atlas_db.queries.of_images import image, image_records, images, licences, thumbnail
+from atlas_db.queries.of_images import image, image_records, images, licences, thumbnail, thumbnails
 from atlas_db.queries.of_units import examples, similar_units, unit, unit_records, units
 from atlas_db.queries.own_sql import SQL_OF, select
 
@@ -48,6 +49,7 @@ __all__ = [
     "ListedUnit",
     "StandingUnit",
     "UnitList",
+    "ablations",
     "atlas_info",
     "atlas_values",
     "categories",
@@ -76,6 +78,7 @@ __all__ = [
     "similar_units",
     "text_exemplars",
     "thumbnail",
+    "thumbnails",
     "unit",
     "unit_columns",
     "unit_figures",

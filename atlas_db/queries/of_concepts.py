@@ -174,16 +174,27 @@ def _related(
     }
 
 
-def concept_records(connection: Connection) -> Iterator[ConceptRecord]:
-    """Give the records of all concepts in their order, each with its first 100 units."""
-    everything = _summaries(connection, Concept.concept.is_not(None))
+def concept_records(
+    connection: Connection, first: str | None = None, last: str | None = None
+) -> Iterator[ConceptRecord]:
+    """Give the records of concepts in their order, each with its first 100 units.
+
+    Args:
+        first, last: Between which concepts by code point, both included; all by default.
+    """
+    wanted: ColumnElement[bool] = Concept.concept.is_not(None)
+    if first is not None:
+        wanted = and_(wanted, Concept.concept >= first)
+    if last is not None:
+        wanted = and_(wanted, Concept.concept <= last)
+    kin = _summaries(connection, Concept.stem.in_(select(Concept.stem).where(wanted)))
     families: dict[str, list[ConceptSummary]] = {}
-    for one in everything:
+    for one in kin:
         families.setdefault(one.stem, []).append(one)
-    everything.sort(key=lambda one: one.concept.encode())
-    for start in range(0, len(everything), _BLOCK):
+    chosen = sorted(_summaries(connection, wanted), key=lambda one: one.concept.encode())
+    for start in range(0, len(chosen), _BLOCK):
         with collector_paused():
-            block = _block(connection, everything[start : start + _BLOCK], families)
+            block = _block(connection, chosen[start : start + _BLOCK], families)
         yield from block
 
 
@@ -198,7 +209,7 @@ def _block(
         ConceptRecord(
             one,
             units.get(one.concept, ()),
-            tuple(other for other in families[one.stem] if other is not one),
+            tuple(other for other in families[one.stem] if other.concept != one.concept),
             related.get(one.concept, ()),
         )
         for one in ones

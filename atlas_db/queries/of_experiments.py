@@ -20,6 +20,7 @@ from atlas_db.experiment_records import (
     UnitFigures,
 )
 from atlas_db.queries.of_atlas import atlas_values
+from atlas_db.queries.statements import bulk_rows
 from atlas_db.schema_experiments import (
     Ablation,
     AdapterToken,
@@ -113,6 +114,24 @@ def image_ablations(connection: Connection, image_id: int) -> tuple[AblationReco
         order=(Ablation.k > 0, Ablation.arm, Ablation.draw, Ablation.k),
     )  # fmt: skip
     return tuple(AblationRecord(*row) for row in rows)
+
+
+def ablations(
+    connection: Connection, first_id: int, last_id: int
+) -> dict[int, tuple[AblationRecord, ...]]:
+    """Give `image_ablations` of each of the images first_id..last_id that has a curve."""
+    names = tuple(AblationRecord.__dataclass_fields__)
+    chosen: Any = select(Ablation.image_id, *(getattr(Ablation, name) for name in names))
+    rows = bulk_rows(
+        connection,
+        chosen.where(Ablation.image_id.between(first_id, last_id)).order_by(
+            Ablation.image_id, Ablation.k > 0, Ablation.arm, Ablation.draw, Ablation.k
+        ),
+    )
+    return {
+        image_id: tuple(AblationRecord(*row[1:]) for row in group)
+        for image_id, group in groupby(rows, key=lambda row: row[0])
+    }
 
 
 def image_adapter_tokens(connection: Connection, image_id: int) -> tuple[AdapterTokenRecord, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, true
 
 from atlas_db.queries.of_units import summaries
 from atlas_db.queries.statements import FIRST, STOP, bulk_rows
@@ -231,9 +231,18 @@ class CategoryRecord:
     units: tuple[StandingUnit, ...]
 
 
-def unit_columns(connection: Connection) -> dict[str, npt.NDArray[Any]]:
-    """Read one figure a unit, by uid: float32, NaN where there is none; `flags` is uint8."""
+def unit_columns(
+    connection: Connection, first: int = 0, stop: int | None = None
+) -> dict[str, npt.NDArray[Any]]:
+    """Read one figure a unit, by uid: float32, NaN where there is none; `flags` is uint8.
+
+    Args:
+        first, stop: Of the units first <= uid < stop; of all by default.
+    """
     chosen = select(*_FIGURES.values(), Unit.is_interpretable, Unit.is_always_on)
+    if first or stop is not None:
+        last = Unit.uid < stop if stop is not None else true()
+        chosen = chosen.where(Unit.uid >= first, last)
     result: Any = connection.execute(
         chosen.order_by(Unit.uid), execution_options={"duckdb_arrow": True}
     )
@@ -247,15 +256,18 @@ def unit_columns(connection: Connection) -> dict[str, npt.NDArray[Any]]:
     return columns
 
 
-def first_tokens(connection: Connection) -> Iterator[list[str]]:
-    """Give the promoted tokens of every unit, by uid."""
+def first_tokens(
+    connection: Connection, first: int = 0, stop: int | None = None
+) -> Iterator[list[str]]:
+    """Give the promoted tokens of the units first <= uid < stop, by uid; of all by default."""
     statement: Any = select(Unit.uid, Unit.top_tokens).where(Unit.uid >= FIRST, Unit.uid < STOP)
-    first = 0
-    while rows := bulk_rows(
-        connection, statement.order_by(Unit.uid), {"first": first, "stop": first + _BLOCK}
-    ):
+    end = first
+    while stop is None or end < stop:
+        start, end = end, end + _BLOCK if stop is None else min(end + _BLOCK, stop)
+        rows = bulk_rows(connection, statement.order_by(Unit.uid), {"first": start, "stop": end})
+        if not rows:
+            return
         yield from (row[1] for row in rows)
-        first += _BLOCK
 
 
 def concept_uids(connection: Connection, first: str, last: str) -> dict[str, npt.NDArray[np.int32]]:

@@ -90,9 +90,20 @@ def image(connection: Connection, image_id: int) -> ImageRecord:
     return records[0]
 
 
-def image_records(connection: Connection) -> Iterator[ImageRecord]:
-    """Give the records of all images by their ids, with a few queries a 100."""
-    ids = list(connection.execute(select(Image.image_id).order_by(Image.image_id)).scalars())
+def image_records(
+    connection: Connection, first_id: int | None = None, last_id: int | None = None
+) -> Iterator[ImageRecord]:
+    """Give the records of images by their ids, with a few queries a 100.
+
+    Args:
+        first_id, last_id: Between which ids, both included; all images by default.
+    """
+    chosen = select(Image.image_id).order_by(Image.image_id)
+    if first_id is not None:
+        chosen = chosen.where(Image.image_id >= first_id)
+    if last_id is not None:
+        chosen = chosen.where(Image.image_id <= last_id)
+    ids = list(connection.execute(chosen).scalars())
     for start in range(0, len(ids), _BLOCK):
         with collector_paused():
             block = _records(connection, ids[start : start + _BLOCK])
@@ -103,6 +114,18 @@ def thumbnail(connection: Connection, image_id: int) -> bytes | None:
     """Fetch what the model saw of an image, as WebP; None if the atlas keeps none of it."""
     statement = select(Thumbnail.thumbnail).where(Thumbnail.image_id == image_id)
     return connection.execute(statement).scalar()
+
+
+def thumbnails(connection: Connection) -> Iterator[tuple[int, bytes]]:
+    """Give (image id, what the model saw of it as WebP) of every image that the atlas keeps."""
+    kept = select(Thumbnail.image_id).order_by(Thumbnail.image_id)
+    ids = list(connection.execute(kept).scalars())
+    for start in range(0, len(ids), _BLOCK):
+        block = ids[start : start + _BLOCK]
+        wanted = Thumbnail.image_id.between(block[0], block[-1])
+        chosen: Any = select(Thumbnail.image_id, Thumbnail.thumbnail).where(wanted)
+        rows = bulk_rows(connection, chosen.order_by(Thumbnail.image_id))
+        yield from ((image_id, thumbnail) for image_id, thumbnail in rows)
 
 
 def _records(connection: Connection, ids: list[int]) -> list[ImageRecord]:

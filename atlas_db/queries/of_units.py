@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Select, func, literal_column, select
+from sqlalchemy import Connection, func, select
 
 from atlas_db.errors import NotInAtlasError
 from atlas_db.histogram import QUANTILES
@@ -42,7 +42,10 @@ N_UNIT_IMAGES = 20
 #: A unit worth seeing is in the top 100 of this many images at least, if there are such units.
 EXAMPLES_MIN_IMAGES = 3
 
-_BLOCK = 500
+_BLOCK = 1000
+
+#: Under this name a connection's `info` may hold what has the summaries of all units at hand.
+KNOWN_SUMMARIES = "unit summaries"
 
 SUMMARY: tuple[Any, ...] = (
     Unit.uid, Unit.layer, Unit.unit, Unit.top_tokens, Unit.n_images, Unit.image_frequency,
@@ -87,17 +90,13 @@ _SUMMARIES = select(*SUMMARY).where(Unit.uid.in_(AMONG))
 
 def _of_images() -> Ranged:
     row = UnitImageRow
-    order = (row.attribution.desc(), row.image_id, row.target)
-    place = func.row_number().over(partition_by=row.uid, order_by=order).label("place")
-    columns = (row.uid, row.image_id, row.target_word, row.rank, row.attribution, place)
-    inner = ranged(select(*columns), row.uid)
-
-    def first_ones(statement: Select[Any]) -> Select[Any]:
-        ranked = statement.subquery()
-        wanted = ranked.c.place <= literal_column(str(N_UNIT_IMAGES))
-        return select(ranked).where(wanted).order_by(ranked.c.uid, ranked.c.place)
-
-    return Ranged(first_ones(inner.one), first_ones(inner.many))
+    inner = ranged(
+        select(row.uid, row.image_id, row.target_word, row.rank, row.attribution).order_by(
+            row.uid, row.attribution.desc(), row.image_id, row.target
+        ),
+        row.uid,
+    )
+    return Ranged(inner.one.limit(N_UNIT_IMAGES), inner.many)
 
 
 _IMAGES = _of_images()
@@ -115,6 +114,10 @@ def summaries(connection: Connection, uids: Collection[int]) -> dict[int, UnitSu
     """Look up the summaries of some units."""
     if not uids:
         return {}
+    known = connection.info.get(KNOWN_SUMMARIES)
+    if known is not None:
+        found: dict[int, UnitSummary] = known.of(uids)
+        return found
     rows = bulk_rows(connection, _SUMMARIES, {"among": sorted(uids)})
     return {row[0]: summary_of(row) for row in rows}
 
@@ -305,7 +308,7 @@ def _exemplars(
 def _images(connection: Connection, first: int, stop: int) -> dict[int, tuple[UnitImage, ...]]:
     rows = _IMAGES.rows(connection, first, stop)
     return {
-        uid: tuple(UnitImage(*row[1:5]) for row in group)
+        uid: tuple(UnitImage(*row[1:]) for row in islice(group, N_UNIT_IMAGES))
         for uid, group in groupby(rows, key=itemgetter(0))
     }
 

@@ -7,6 +7,7 @@ every parameter that it is given, which takes longer than the look-up itself.
 from __future__ import annotations
 
 import gc
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,10 +45,24 @@ def bulk_rows(
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
-    is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-    if is_number and not column.null_count:
+    """Give a column as Python values; whole columns at once where its type allows."""
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_binary(kind):
         return column.to_numpy().tolist()
+    if column.null_count:
+        return column.to_pylist()
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
+        return column.to_numpy().tolist()
+    if pa.types.is_list(kind):
+        return [values for chunk in column.chunks for values in _lists(chunk)]
     return column.to_pylist()
+
+
+def _lists(chunk: pa.ListArray) -> Iterator[list[Any]]:
+    """Cut the values of all lists into those of each."""
+    offsets = chunk.offsets.to_numpy().tolist()
+    values = _values(pa.chunked_array([chunk.values]))
+    return (values[start:stop] for start, stop in itertools.pairwise(offsets))
 
 
 @contextmanager

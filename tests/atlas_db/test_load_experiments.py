@@ -193,6 +193,7 @@ def test_images_have_their_curves(atlas: Path, run: Path) -> None:
         curve = queries.image_ablations(connection, image_id)
         tokens = queries.image_adapter_tokens(connection, image_id)
         assert queries.image_ablations(connection, -1) == ()
+        assert queries.ablations(connection, image_id, image_id) == {image_id: curve}
         assert queries.category_units(connection, 1) == ()
         assert queries.replication(connection) == ()
         (word,) = connection.exec_driver_sql("SELECT token FROM tokens WHERE token_id = 5").one()

@@ -57,6 +57,13 @@ def records(connection: Connection) -> dict[str, ConceptRecord]:
     return {record.summary.concept: record for record in queries.concept_records(connection)}
 
 
+def test_a_range_of_concepts(connection: Connection, records: dict[str, ConceptRecord]) -> None:
+    names = list(records)
+    part = names[3:11]
+    found = list(queries.concept_records(connection, part[0], part[-1]))
+    assert found == [records[name] for name in part]
+
+
 def test_every_concept(records: dict[str, ConceptRecord], truth: Any) -> None:
     assert list(records) == sorted(truth.concepts, key=str.encode)
     for concept, record in records.items():

@@ -28,6 +28,11 @@ def test_columns_hold_every_units_figures(connection) -> None:
         assert columns["flags"][uid] == unit.is_interpretable + 2 * unit.is_always_on
     tokens = [record.summary.top_tokens for record in records]
     assert [tuple(row) for row in queries.first_tokens(connection)] == tokens
+    part = queries.unit_columns(connection, 5, 40)
+    assert part.keys() == columns.keys()
+    for name, column in part.items():
+        np.testing.assert_array_equal(column, columns[name][5:40])
+    assert [tuple(row) for row in queries.first_tokens(connection, 5, 40)] == tokens[5:40]
 
 
 def test_the_units_of_concepts(connection) -> None:

@@ -22,6 +22,16 @@ def rows_of(truth: Any, table: str, image_id: int) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["target"], row["rank"]))
 
 
+def test_a_range_of_images(connection: Connection, records: list[ImageRecord]) -> None:
+    ids = [record.summary.image_id for record in records]
+    found = list(queries.image_records(connection, ids[2], ids[5]))
+    assert [record.summary for record in found] == [record.summary for record in records[2:6]]
+    assert (found[0].previous_id, found[-1].next_id) == (ids[1], ids[6])
+    kept = {image_id: queries.thumbnail(connection, image_id) for image_id in ids}
+    assert dict(queries.thumbnails(connection)) == {i: t for i, t in kept.items() if t is not None}
+    assert any(kept.values())
+
+
 def test_facts(records: list[ImageRecord], truth: Any) -> None:
     licences = {row["licence_id"]: row for row in truth.rows("licences")}
     ids = list(truth.images)
