@@ -6,6 +6,9 @@ import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from atlas_db.histogram import bin_edges
 from atlas_db.run_format import HISTOGRAM_BINS_PER_SIGN
 from atlas_site.text import count, number
@@ -18,16 +21,15 @@ _EDGES: list[float] = bin_edges().tolist()
 _BAR_REM = 2.4
 
 
-def _area(heights: Sequence[int]) -> str:
+def _area(heights: npt.NDArray[np.int64]) -> str:
     """Draw steps of width 1 as one path, in relative moves."""
-    moves = []
-    level = 0
-    for height in heights:
-        if height != level:
-            moves.append(f"v{level - height}")
-            level = height
-        moves.append("h1")
-    return f"M0 {_HEIGHT}{''.join(moves)}v{level}z".replace("h1h1h1h1", "h4").replace("h1h1", "h2")
+    rises = np.diff(heights, prepend=0, append=0)
+    places = np.flatnonzero(rises)
+    widths = np.diff(places, append=places[-1:]).tolist()  # up to the next change
+    moves = [
+        f"v{-rise}h{width}" for rise, width in zip(rises[places].tolist(), widths, strict=True)
+    ]
+    return f"M0 {_HEIGHT}h{places[0]}{''.join(moves)}z"
 
 
 def histogram_svg(counts: Sequence[int], quantiles: Mapping[str, float]) -> str:
@@ -37,17 +39,15 @@ def histogram_svg(counts: Sequence[int], quantiles: Mapping[str, float]) -> str:
         counts: N_HISTOGRAM_BINS counts, laid out as `atlas_db.histogram` says.
         quantiles: Values to mark, by their name ("0.95").
     """
-    filled = [index for index, value in enumerate(counts) if value]
-    if not filled:
+    values = np.asarray(counts)
+    filled = np.flatnonzero(values)
+    if not filled.size:
         return '<p class="na-none">No activations were counted.</p>'
-    first = max(0, min(filled[0], HISTOGRAM_BINS_PER_SIGN - 2) - 1)
-    last = min(len(counts) - 1, max(filled[-1], HISTOGRAM_BINS_PER_SIGN + 1) + 1)
-    shown = counts[first : last + 1]
-    top = math.log1p(max(shown))
+    first = max(0, min(int(filled[0]), HISTOGRAM_BINS_PER_SIGN - 2) - 1)
+    last = min(len(counts) - 1, max(int(filled[-1]), HISTOGRAM_BINS_PER_SIGN + 1) + 1)
+    shown = np.log1p(values[first : last + 1])
     # What is not empty is at least one high.
-    heights = [
-        max(round((_HEIGHT - 4) * math.log1p(value) / top), min(value, 1)) for value in shown
-    ]
+    heights = np.maximum(np.rint(shown * ((_HEIGHT - 4) / shown.max())), shown > 0).astype(int)
     width = len(shown)
     marks = "".join(
         f'<path class="q" d="M{bisect_right(_EDGES, value) - 1 - first + 0.5} 0V{_HEIGHT}">'

@@ -64,14 +64,13 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode()
 
 
-def explore_files(connection: Connection, site: Site, columns: Columns) -> Iterator[FindFile]:
-    """Make the files of columns and rows, and the index that describes them."""
+def explore_files(site: Site, columns: Columns) -> Iterator[FindFile]:
+    """Make the files of columns and the index that describes them."""
     for figure in FIGURES:
         content = columns[figure.name].astype("<f4").tobytes()
         yield FindFile(f"explore/{figure.name}.f32", content)
     yield FindFile("explore/flags.u8", (columns["flags"] | site.kinds).tobytes())
     yield FindFile("explore/index.json", _json(_index(site, columns)))
-    yield from _rows(connection, columns)
 
 
 def _index(site: Site, columns: Columns) -> dict[str, Any]:
@@ -105,13 +104,15 @@ def round_to(value: float, digits: int = 4) -> float:
     return float(f"{value:.{digits}g}")
 
 
-def _rows(connection: Connection, columns: Columns) -> Iterator[FindFile]:
+def row_files(connection: Connection, first: int, stop: int) -> Iterator[FindFile]:
+    """Make the files of rows of the units first <= uid < stop; `first` begins a file."""
+    columns = queries.unit_columns(connection, first, stop)
     figures = [columns[figure.name].tolist() for figure in FIGURES]
     rows: list[list[Any]] = []
-    number = 0
-    for uid, tokens in enumerate(queries.first_tokens(connection)):
-        values = [None if v[uid] != v[uid] else round_to(v[uid]) for v in figures]
-        rows.append([tokens[:_N_TOKENS], *(_short(value) for value in values)])
+    number = first // SHARD_UNITS
+    tokens = queries.first_tokens(connection, first, stop)
+    for said, *values in zip(tokens, *figures, strict=True):
+        rows.append([said[:_N_TOKENS], *map(_short, values)])
         if len(rows) == SHARD_UNITS:
             yield FindFile(f"explore/rows/{number}.json", _json(rows))
             number, rows = number + 1, []
@@ -119,17 +120,23 @@ def _rows(connection: Connection, columns: Columns) -> Iterator[FindFile]:
         yield FindFile(f"explore/rows/{number}.json", _json(rows))
 
 
-def _short(value: float | None) -> float | int | None:
-    return int(value) if value is not None and value == int(value) else value
+def _short(value: float) -> float | int | None:
+    """Write a figure for JSON; NaN stands for none."""
+    if value != value:
+        return None
+    short = float(f"{value:.4g}")
+    return int(short) if short == int(short) else short
 
 
-def concept_unit_files(
-    connection: Connection, concepts: Sequence[ConceptSummary]
-) -> Iterator[FindFile]:
-    """List the units of every concept, in the shards of the search."""
+def concept_shards(concepts: Sequence[ConceptSummary]) -> list[tuple[str, str]]:
+    """Give the first and last concept of each shard of the search."""
     names = sorted(concept.concept for concept in concepts)
-    for number, start in enumerate(range(0, len(names), SHARD_SIZE)):
-        part = names[start : start + SHARD_SIZE]
-        found = queries.concept_uids(connection, part[0], part[-1])
-        steps = {name: np.diff(uids, prepend=0).tolist() for name, uids in found.items()}
-        yield FindFile(f"find/units{number}.json", _json(steps))
+    parts = [names[start : start + SHARD_SIZE] for start in range(0, len(names), SHARD_SIZE)]
+    return [(part[0], part[-1]) for part in parts]
+
+
+def concept_unit_file(connection: Connection, number: int, first: str, last: str) -> FindFile:
+    """List the units of every concept of a shard of the search."""
+    found = queries.concept_uids(connection, first, last)
+    steps = {name: np.diff(uids, prepend=0).tolist() for name, uids in found.items()}
+    return FindFile(f"find/units{number}.json", _json(steps))

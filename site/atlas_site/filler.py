@@ -8,26 +8,25 @@ from typing import TypeVar
 
 from atlas_db import queries
 from atlas_db.connection import Connection
+from atlas_db.known_summaries import KnownSummaries
 from atlas_db.records import Page
 from atlas_site import list_pages
 from atlas_site.addresses import CONCEPTS_PAGE, IMAGES_PAGE, SHELL_PAGE, thumbnail_address
 from atlas_site.compare_page import compare
-from atlas_site.concept_page import concept_page
 from atlas_site.context import OWN_PAGE, ConceptLink, Scope, Site
 from atlas_site.downloads import check_command, download_table, licence_table, write_downloads
-from atlas_site.explore_files import concept_unit_files, explore_files
-from atlas_site.fill_units import UnitWork, fill_units
+from atlas_site.explore_files import explore_files
+from atlas_site.fill_tasks import Kind, Work, explore_tasks, page_tasks, unit_tasks
 from atlas_site.find_index import find_files
 from atlas_site.first_exemplars import FirstExemplars
 from atlas_site.hand_written import Everything, fill_hand_written, make_parts, mark_all
-from atlas_site.image_page import image_page
-from atlas_site.image_tables import attributions_page
 from atlas_site.layer_page import N_LISTED_UNITS, layer_page
 from atlas_site.publish import Publisher
 from atlas_site.request import FillRequest
 from atlas_site.shell import FilledPage, Shell
 from atlas_site.sitemaps import write_sitemaps
 from atlas_site.sql_page import write_sql_page
+from atlas_site.workers import n_processes, workers
 
 Row = TypeVar("Row")
 
@@ -86,17 +85,15 @@ class Filler:
         )
         info = self.site.info
         self.scratch = scratch
-        self.exemplars_path = scratch / "exemplars"
-        self.exemplars = FirstExemplars(self.exemplars_path, info.n_units, info.n_patch)
+        FirstExemplars(scratch / "exemplars", info.n_units, info.n_patch)
+        KnownSummaries.write(connection, scratch).remember(connection)
 
     def fill(self, rendered: Path) -> None:
         """Make every file of the site."""
         html = mark_all((rendered / SHELL_PAGE).read_text(encoding="utf-8"), self.site.info)
         options = self.request.options
         self.shell = Shell(html, options.site_url, self.request.with_policy)
-        self._write_units()
-        self._write_images()
-        self._write_concepts()
+        self._write_pages()
         self._write_layers()
         self._write_lists()
         self._write_rendered(rendered)
@@ -109,49 +106,45 @@ class Filler:
 
     def _write_pictures(self) -> frozenset[int]:
         """Write each image's thumbnail and say which have one."""
-        pictures, images = set(), self.everything.images
         if self.request.options.images == "link":
             return frozenset()
-        for done, image in enumerate(images, 1):
-            thumbnail = queries.thumbnail(self.connection, image.image_id)
-            if thumbnail is not None:
-                self.publisher.write(thumbnail_address(image.image_id), thumbnail)
-                pictures.add(image.image_id)
-            self.request.tell("pictures", done, len(images))
+        pictures: set[int] = set()
+        for image_id, thumbnail in queries.thumbnails(self.connection):
+            self.publisher.write(thumbnail_address(image_id), thumbnail)
+            pictures.add(image_id)
+            self.request.tell("pictures", len(pictures), len(self.everything.images))
         return frozenset(pictures)
 
-    def _write_units(self) -> None:
-        done, total = 0, self.scope.n_units()
+    def _write_pages(self) -> None:
+        """Write what there are many of: in processes, if there are very many."""
+        images, concepts = self.everything.images, self.everything.concepts
+        n_units = self.scope.n_units()
+        totals = {Kind.UNITS: n_units, Kind.IMAGES: len(images), Kind.CONCEPTS: len(concepts)}
+        done = dict.fromkeys(totals, 0)
 
-        def tell(n_units: int) -> None:
-            nonlocal done
-            done += n_units
-            if n_units > 1 or done % 100 == 0 or done == total:
-                self.request.tell("units", done, total)
+        def tell(kind: Kind, n: int) -> None:
+            if kind in totals:
+                done[kind] += n
+                if n > 1 or done[kind] % 100 == 0 or done[kind] == totals[kind]:
+                    self.request.tell(kind.value, done[kind], totals[kind])
 
-        work = UnitWork(
+        work = Work(
             database=self.request.database,
             out=self.publisher.out,
-            exemplars=self.exemplars_path,
+            exemplars=self.scratch / "exemplars",
+            summaries=self.scratch,
             site=self.site,
             shell=self.shell,
         )
-        ranges = list(self.scope.ranges())
-        for filled in fill_units(work, ranges, processes=self.request.processes, tell=tell):
-            self.publisher.absorb(filled.writer)
-
-    def _write_images(self) -> None:
-        for done, record in enumerate(queries.image_records(self.connection), 1):
-            ablations = queries.image_ablations(self.connection, record.summary.image_id)
-            self._write(image_page(self.site, record, ablations))
-            if record.targets:
-                self._write(attributions_page(self.site, record))
-            self.request.tell("images", done, len(self.everything.images))
-
-    def _write_concepts(self) -> None:
-        for done, record in enumerate(queries.concept_records(self.connection), 1):
-            self._write(concept_page(self.site, record, self.exemplars.of))
-            self.request.tell("concepts", done, len(self.everything.concepts))
+        processes = n_processes(self.request.processes, n_units)
+        with workers(work, processes, tell) as do:
+            for tasks in (
+                unit_tasks(list(self.scope.ranges()), self.scope.group),
+                # Pages of concepts show what those of units left in `FirstExemplars`.
+                page_tasks(images, concepts) + explore_tasks(self.site.info.n_units, concepts),
+            ):
+                for filled in do(tasks):
+                    self.publisher.absorb(filled.writer)
 
     def _write_layers(self) -> None:
         built = [layer for layer in self.everything.layers if layer.layer in self.site.layers]
@@ -229,8 +222,6 @@ class Filler:
             self.publisher.write(file.address, file.content)
 
     def _write_explore(self) -> None:
-        """Write the columns, rows and lists of units that the explore page narrows."""
-        for file in explore_files(self.connection, self.site, self.columns):
-            self.publisher.write(file.address, file.content)
-        for file in concept_unit_files(self.connection, self.everything.concepts):
+        """Write the columns of all units that the explore page narrows."""
+        for file in explore_files(self.site, self.columns):
             self.publisher.write(file.address, file.content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from html import escape
 
 from atlas_db.records import ConceptSummary, UnitSummary
@@ -23,7 +24,12 @@ def link(address: str | None, inner: str, attributes: str = "") -> str:
 
 def token_chips(tokens: Iterable[str]) -> str:
     """Show tokens one after another, each as the model writes it."""
-    return " ".join(f"<bdi>{token_html(token)}</bdi>" for token in tokens)
+    return " ".join(map(_token_chip, tokens))
+
+
+@lru_cache(maxsize=1 << 16)
+def _token_chip(token: str) -> str:
+    return f"<bdi>{token_html(token)}</bdi>"
 
 
 def concept_chip(base: str, concept: ConceptSummary) -> str:
@@ -36,7 +42,12 @@ def concept_chip(base: str, concept: ConceptSummary) -> str:
 
 def picture(site: Site, base: str, image_id: int) -> str:
     """Show an image's thumbnail, or its number where the atlas holds none."""
-    if image_id not in site.pictures:
+    return _picture(base, image_id, image_id in site.pictures)
+
+
+@lru_cache(maxsize=1 << 15)
+def _picture(base: str, image_id: int, is_kept: bool) -> str:
+    if not is_kept:
         return f'<span class="na-nopic">{image_id}</span>'
     return (
         f'<img src="{base}{thumbnail_address(image_id)}" alt="Image {image_id}" '
@@ -114,6 +125,7 @@ def turns(base: str, previous: str | None, following: str | None, *, noun: str) 
     return f'<nav class="na-turns" aria-label="Neighbours">{"".join(shown)}</nav>'
 
 
+@lru_cache(maxsize=1 << 10)
 def hint(base: str, anchor: str, words: str) -> str:
     """Link a word to the part of the method page that explains it."""
     return f'<a class="na-why" href="{base}{METHOD_PAGE}#{anchor}">{words}</a>'

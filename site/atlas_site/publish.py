@@ -52,7 +52,7 @@ class Writer:
         if _holds(path, content):
             self.n_unchanged += 1
             return
-        with open(path, "wb") as file:  # noqa: PTH123
+        with open(path, "wb", 0) as file:  # noqa: PTH123
             file.write(content)
         self.n_written += 1
 

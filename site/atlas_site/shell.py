@@ -96,7 +96,7 @@ class Shell:
     html: str  # rendered at the root, marks of the whole atlas (banner, provenance) filled in
     site_url: str = ""
     with_policy: bool = True
-    _pieces: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    _pieces: dict[str, tuple[bytes, ...]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         for mark in (TITLE, DESCRIPTION, CONTENT, HEAD):
@@ -105,30 +105,31 @@ class Shell:
                     f"{SHELL_PAGE} has lost its mark {mark!r}: keep it in shell.md or main.html"
                 )
 
-    def _at(self, base: str) -> tuple[str, ...]:
-        """Give the seven pieces around title, description, head and content."""
+    def _at(self, base: str) -> tuple[bytes, ...]:
+        """Give the pieces around title, description, head and content, and their marks between."""
         if base not in self._pieces:
             html = rebase(minify(self.html), base)
             if self.with_policy:
                 html = add_policy(html)
             # Each mark once, in the order in which Material writes them.
             pattern = "|".join(re.escape(mark) for mark in (TITLE, DESCRIPTION, CONTENT, HEAD))
-            self._pieces[base] = tuple(re.split(f"({pattern})", html))
+            pieces = re.split(f"({pattern})", html)
+            self._pieces[base] = tuple(piece.encode("utf-8") for piece in pieces)
         return self._pieces[base]
 
     def render(self, page: FilledPage) -> bytes:
         """Fill the frame: UTF-8 bytes of a whole page."""
         base = base_of(page.address)
-        filled: Mapping[str, str] = {
-            TITLE: escape(page.title),
-            DESCRIPTION: escape(page.description),
-            CONTENT: page.content,
-            HEAD: self._links(page, base),
+        filled: Mapping[bytes, str] = {
+            TITLE.encode(): escape(page.title),
+            DESCRIPTION.encode(): escape(page.description),
+            CONTENT.encode(): page.content,
+            HEAD.encode(): self._links(page, base),
         }
         pieces = list(self._at(base))
         for index in range(1, len(pieces), 2):
-            pieces[index] = filled[pieces[index]]
-        return "".join(pieces).encode("utf-8")
+            pieces[index] = filled[pieces[index]].encode("utf-8")
+        return b"".join(pieces)
 
     def _links(self, page: FilledPage, base: str) -> str:
         links = []

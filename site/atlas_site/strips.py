@@ -11,10 +11,12 @@ import base64
 import struct
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
+_NO_FILTER = np.zeros(1, np.uint8)
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -25,11 +27,42 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 def grey_png(pixels: npt.NDArray[np.uint8]) -> bytes:
     """Encode an 8-bit greyscale picture: uint8, shape (height, width)."""
     height, width = pixels.shape
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     rows = np.zeros((height, width + 1), np.uint8)  # the filter byte of each row: none
     rows[:, 1:] = pixels
-    body = zlib.compress(rows.tobytes(), 9)
+    return _png(rows, width)
+
+
+def _png(rows: npt.NDArray[np.uint8], width: int) -> bytes:
+    """Encode rows of pixels that begin with their filter byte."""
+    header = struct.pack(">IIBBBBB", width, len(rows), 8, 0, 0, 0, 0)
+    # Maps are hardly smaller at the highest level than at this, and take longer.
+    body = zlib.compress(rows.tobytes(), 6)
     return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", body) + _chunk(b"IEND", b"")
+
+
+@lru_cache(maxsize=64)
+def _places(n: int, grid: tuple[int, int]) -> npt.NDArray[np.intp]:
+    """Say for each byte of a strip's rows which of n maps' values it is: (rows + 2, width + 1).
+
+    The values are counted from 1; place 0 is the filter byte.
+    """
+    rows, columns = grid
+    down = np.clip(np.arange(-1, rows + 1), 0, rows - 1)
+    across = np.clip(np.arange(-1, columns + 1), 0, columns - 1)
+    tile = down[:, None] * columns + across
+    tiles = tile[:, None, :] + np.arange(n)[:, None] * (rows * columns) + 1
+    return np.pad(tiles.reshape(rows + 2, -1), ((0, 0), (1, 0)))
+
+
+def _strip_rows(
+    heatmaps: Sequence[npt.NDArray[np.uint8]], grid: tuple[int, int]
+) -> npt.NDArray[np.uint8]:
+    rows, columns = grid
+    values = np.concatenate([_NO_FILTER, *heatmaps], dtype=np.uint8)
+    n_values = len(heatmaps) * rows * columns
+    if len(values) != n_values + 1:
+        raise ValueError(f"a heatmap must have {rows} x {columns} patches, got {len(heatmaps[0])}")
+    return values[_places(len(heatmaps), grid)]
 
 
 def strip_pixels(
@@ -39,23 +72,16 @@ def strip_pixels(
 
     Maps are uint8, shape (n_patch,); the strip is (rows + 2, n * (columns + 2)).
     """
-    rows, columns = grid
-    maps = np.stack([np.asarray(heatmap) for heatmap in heatmaps])
-    if maps.shape[1] != rows * columns:
-        raise ValueError(f"a heatmap must have {rows} x {columns} patches, got {maps.shape[1]}")
-    # Indexing repeats the border faster than np.pad does.
-    down = np.clip(np.arange(-1, rows + 1), 0, rows - 1)
-    across = np.clip(np.arange(-1, columns + 1), 0, columns - 1)
-    tiles = maps.reshape(len(maps), rows, columns)[:, down][:, :, across]
-    return np.ascontiguousarray(tiles.transpose(1, 0, 2)).reshape(rows + 2, -1)
+    return _strip_rows(heatmaps, grid)[:, 1:]
 
 
 def strip_style(heatmaps: Sequence[npt.NDArray[np.uint8]], grid: tuple[int, int]) -> str:
     """Give the CSS variables that a group of tiles needs: the strip and its measures."""
-    encoded = base64.b64encode(grey_png(strip_pixels(heatmaps, grid))).decode("ascii")
     rows, columns = grid
+    encoded = _png(_strip_rows(heatmaps, grid), len(heatmaps) * (columns + 2))
     return (
-        f"--n:{len(heatmaps)};--r:{rows};--c:{columns};--strip:url(data:image/png;base64,{encoded})"
+        f"--n:{len(heatmaps)};--r:{rows};--c:{columns};"
+        f"--strip:url(data:image/png;base64,{base64.b64encode(encoded).decode('ascii')})"
     )
 
 

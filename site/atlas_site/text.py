@@ -52,6 +52,7 @@ def token_html(token: str) -> str:
     return _ODD.sub(_visible_html, escape(token))
 
 
+@lru_cache(maxsize=1 << 15)
 def prose(text: str) -> str:
     """Escape a caption or name for HTML text and attributes; line breaks become spaces."""
     text = text.replace("\r\n", " ").replace("\n", " ").replace("\t", " ")
@@ -69,16 +70,22 @@ def web_address(address: str) -> str | None:
     return prose(address.strip())
 
 
+#: Formats by their number of significant digits.
+_SIGNIFICANT = [f"%#.{digits}g" for digits in range(8)]
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """Print a number with so many significant digits, a real minus sign, no exponent for most."""
-    if value is None or not math.isfinite(value):
+    if value is None:
+        return "–"
+    if 1e-3 <= value < 1000:  # nearly always: the fast way
+        shown = _SIGNIFICANT[digits] % value
+        if "e" not in shown:
+            return shown[:-1] if shown[-1] == "." else shown
+    if not math.isfinite(value):
         return "–"
     if value == 0:
         return "0"
-    if 1e-3 <= abs(value) < 1000:  # nearly always: the fast way
-        shown = f"{value:#.{digits}g}"
-        if "e" not in shown:
-            return shown.rstrip(".").replace("-", "−")
     if not 1e-4 <= abs(value) < 1e6:
         shown = f"{value:.{digits - 1}e}"
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from atlas_db.experiment_records import TextExemplarRecord, UnitFigures
 from atlas_db.queries import SQL_OF
@@ -90,12 +91,19 @@ def _token_bars(
     site: Site, base: str, tokens: tuple[TokenRecord, ...], top: float, kind: str = ""
 ) -> str:
     rows = "".join(
-        f'<li style="--w:{token.prob / top:.3f}">'
-        f"{link(site.concept_link(base, token.concept), token_html(token.token))}"
-        f"<b>{number(token.prob, 2)}</b></li>"
-        for token in tokens
+        [
+            f'<li style="--w:{token.prob / top:.3f}">'
+            f"{_token(site.concept_link(base, token.concept), token.token)}"
+            f"<b>{number(token.prob, 2)}</b></li>"
+            for token in tokens
+        ]
     )
     return f'<ol class="na-tokens{kind}">{rows}</ol>'
+
+
+@lru_cache(maxsize=1 << 16)
+def _token(address: str | None, token: str) -> str:
+    return link(address, token_html(token))
 
 
 def _sees(site: Site, base: str, record: UnitRecord) -> str:
@@ -120,6 +128,7 @@ def _sees(site: Site, base: str, record: UnitRecord) -> str:
     )
 
 
+@lru_cache(maxsize=1 << 15)
 def _shortened(caption: str) -> str:
     if len(caption) > _CAPTION_CHARACTERS:
         caption = caption[: _CAPTION_CHARACTERS - 1].rstrip() + "…"
@@ -210,19 +219,27 @@ def _next(site: Site, base: str, record: UnitRecord) -> str:
 
 
 def _concepts(site: Site, base: str, record: UnitRecord) -> str:
-    chips = []
-    for concept in dict.fromkeys(token.concept for token in record.promoted):
-        known = site.concepts.get(concept) if concept is not None else None
-        if concept is not None and known is not None:
-            chips.append(
-                f'<a class="na-chip" href="{base}{concept_address(known.slug)}">'
-                f"<bdi>{token_html(concept)}</bdi> <small>{count(known.n_units)}</small></a>"
-            )
+    concepts = dict.fromkeys([token.concept for token in record.promoted])
+    chips = "".join(
+        [
+            _concept_chip(base, concept, known.slug, known.n_units)
+            for concept in concepts
+            if concept is not None and (known := site.concepts.get(concept)) is not None
+        ]
+    )
     return (
-        f'<p class="na-chips">{"".join(chips)}</p><p class="na-hint">With the number of units '
+        f'<p class="na-chips">{chips}</p><p class="na-hint">With the number of units '
         "that promote each word.</p>"
         if chips
         else '<p class="na-none">No token of it is a word.</p>'
+    )
+
+
+@lru_cache(maxsize=1 << 16)
+def _concept_chip(base: str, concept: str, slug: str, n_units: int) -> str:
+    return (
+        f'<a class="na-chip" href="{base}{concept_address(slug)}">'
+        f"<bdi>{token_html(concept)}</bdi> <small>{count(n_units)}</small></a>"
     )
 
 
