@@ -30,6 +30,15 @@ def _share(*of: str) -> str:
     return _SHARE.format(of=", ".join(of))
 
 
+def _noise(of: str, n_bytes: int) -> str:
+    """Bytes that look random, the same at each run; a picture of them packs worse than a map."""
+    hashes = f"[md5({of} || '.' || x) FOR x IN range({-(-n_bytes // 16)})]"
+    return f"unhex(left(array_to_string({hashes}, ''), {2 * n_bytes}))"
+
+
+#: The smallest picture.
+_WEBP = "UklGRiIAAABXRUJQVlA4IBYAAAAwAQCdASoBAAEADsD+JaQAA3AAAAAA"
+
 #: Table and statement, in the order in which they run.
 _TABLES = (
     (
@@ -97,7 +106,7 @@ _TABLES = (
         "heatmaps",
         f"""
         SELECT uid, [0.01 FOR x IN range(16)], [0.0 FOR x IN range(16)],
-            unhex(repeat(md5(uid::VARCHAR), {N_PATCH}))
+            {_noise("uid", 16 * N_PATCH)}
         FROM range($n) u(uid) ORDER BY uid
         """,
     ),
@@ -110,9 +119,20 @@ _TABLES = (
         """,
     ),
     (
+        "thumbnails",
+        f"SELECT i, from_base64('{_WEBP}') FROM range({N_IMAGES}) t(i) ORDER BY i",
+    ),
+    (
+        "targets",
+        f"""
+        SELECT i, 0, i, 'word' || i, 4, 13, 9.0, 0.5 FROM range({N_IMAGES}) t(i) ORDER BY i
+        """,
+    ),
+    (
         "image_units",
         f"""
-        SELECT i, 0, r, u, u // $m, u % $m, r, 2.0 / r, 1, 1, 2.0 / r, ''::BLOB, 0, 0
+        SELECT i, 0, r, u, u // $m, u % $m, r, 2.0 / r, 1, 1, 2.0 / r,
+            CASE WHEN r <= 5 THEN {_noise("i || '.' || r", N_PATCH)} ELSE ''::BLOB END, 0.01, 0
         FROM (SELECT i, r, hash(i, r) % $n AS u FROM range({N_IMAGES}) t(i), range(1, 101) s(r))
         ORDER BY i, r
         """,
