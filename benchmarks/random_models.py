@@ -24,6 +24,7 @@ from builder.coco import CocoDataset
 from builder.encoders import TimmEncoder
 
 N_PHOTOGRAPHS = 32
+N_PATCHES = 14 * 14
 #: COCO's usual size.
 WIDTH_PX, HEIGHT_PX = 640, 480
 

@@ -33,6 +33,9 @@ _CHUNK_BYTES = {"cpu": 2**20}
 _CHUNK_BYTES_ON_GPU = 2**28
 _LEAST_ROWS = 64
 NORMS = ("none", "final")
+#: Beyond such a difference of logits the inverse of a probability, summed over a vocabulary of up
+#: to a million tokens, may be more than float32 holds.
+_MOST_SPREAD = 60
 
 
 def float32_product(rows: Tensor, columns: Tensor) -> Tensor:
@@ -95,9 +98,17 @@ def _decode(logits: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
         (n, 2, k) each: promoted tokens, then suppressed ones.
     """
     top, token_ids = top_k_of_both_signs(logits, k)
-    promoted = logits.log_softmax(dim=1).gather(1, token_ids[:, 0])
-    suppressed = logits.neg_().log_softmax(dim=1).gather(1, token_ids[:, 1])
-    return token_ids, top, torch.stack([promoted, suppressed], dim=1).exp_()
+    spread = (top[:, 0, 0] - top[:, 1, 0]).max()
+    if spread < _MOST_SPREAD:
+        # exp(-l) is 1 / exp(l) but for a factor: one exponential of every logit serves both signs.
+        prob = logits.softmax(dim=1)
+        promoted = prob.gather(1, token_ids[:, 0])
+        inverse = prob.reciprocal_()
+        suppressed = inverse.gather(1, token_ids[:, 1]) / inverse.sum(dim=1, keepdim=True)
+    else:
+        promoted = logits.softmax(dim=1).gather(1, token_ids[:, 0])
+        suppressed = logits.neg_().softmax(dim=1).gather(1, token_ids[:, 1])
+    return token_ids, top, torch.stack([promoted, suppressed], dim=1)
 
 
 def _token_table(first_uid: int, token_ids: Tensor, logits: Tensor, prob: Tensor) -> pa.Table:

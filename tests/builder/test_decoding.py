@@ -54,6 +54,19 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert unit_neighbours(model).drop("cosine") == near.drop("cosine")
 
 
+@pytest.mark.parametrize("length", [1, 30, 1e4])
+def test_probabilities_of_long_write_vectors(length: float) -> None:
+    """Also where the greatest and the least logit lie so far apart that exp() of one is no number."""
+    model = tiny_model("gptj", dtype=torch.float32)
+    vectors = torch.nn.functional.normalize(model.write_vectors(0)[:4].double(), dim=1) * length
+    logits = model.unembedding[:N_TOKENS].double() @ vectors.T
+    assert bool((logits.amax(0) - logits.amin(0) < decoding._MOST_SPREAD).all()) == (length == 1)
+    found = decoding._decode(logits.T.float().contiguous(), 10)[2]
+    for row, sign in enumerate((1, -1)):
+        expected = (sign * logits.T).softmax(dim=1).sort(dim=1, descending=True).values[:, :10]
+        torch.testing.assert_close(found[:, row].double(), expected, rtol=2e-3, atol=1e-30)
+
+
 def test_a_unit_that_writes_nothing_says_the_first_tokens() -> None:
     """All logits are equal: tokens stand in their own order, as promoted and as suppressed ones."""
     model = tiny_model("gpt2")
