@@ -5,7 +5,11 @@
 
 The work counted for an image is one forward and one backward pass of the blocks' matrices over
 patches, prompt and caption. The share is that work against what one large product reaches in the
-same run.
+same run. Each stage is set beside its floor (`benchmarks.floors`), with that ceiling and the
+bandwidth of a copy.
+
+Both ways read their photographs and squash them: this one in processes of its own where there are
+any, the plain one in line.
 """
 
 from __future__ import annotations
@@ -22,19 +26,27 @@ import torch
 
 import builder.detection
 from atlas_db.run_format import N_EXEMPLARS
+from benchmarks.floors import N_PROMPT, image_costs
 from benchmarks.plain_way import PlainWay
-from benchmarks.random_models import SIZES, ModelSize, random_captioner, synthetic_dataset
+from benchmarks.random_models import (
+    N_PATCHES,
+    SIZES,
+    ModelSize,
+    begin_run,
+    random_captioner,
+    synthetic_dataset,
+)
 from benchmarks.report import complete, parser, report
 from builder.batch_size import measured_batch_size
 from builder.captioner import Captioner
+from builder.coco import CocoDataset
 from builder.language_model import LanguageModel
 from builder.settings import BuildSettings, Execution, no_progress
 from builder.shard_builder import ShardBuilder, shard_ranges
 from builder.tables import ShardTables
 
-N_PROMPT = 3
 N_IMAGES = {"full": 2000, "small": 48, "tiny": 6}
-N_PLAIN = {"full": 20, "small": 8, "tiny": 2}
+N_PLAIN = {"full": 10, "small": 8, "tiny": 2}
 IMAGES_PER_SHARD = {"full": 1000, "small": 48, "tiny": 3}
 
 
@@ -63,13 +75,21 @@ def measure(captioner: Captioner, size: ModelSize, arguments: argparse.Namespace
     reset_peak(captioner.device)
     with tempfile.TemporaryDirectory() as folder:
         dataset = synthetic_dataset(Path(folder), n_images)
+        run = begin_run(Path(folder), shards, dataset)
         ranges = shard_ranges(n_images, settings.images_per_shard)
         with stopwatch(captioner.device) as whole:
-            shards.write_missing(Path(folder) / "run", dataset, ranges, no_progress)
+            shards.write_missing(run, dataset, ranges, no_progress)
+        peak = peak_gb(captioner.device)
+        plain_s = time_plain_way(captioner, dataset, N_PLAIN[arguments.size])
     images_per_s = n_images / whole.seconds
-    plain_s = time_plain_way(captioner, N_PLAIN[arguments.size])
-    work = 4 * size.n_block_weights * (196 + N_PROMPT + size.max_new_tokens)
+    work = 4 * size.n_block_weights * (N_PATCHES + N_PROMPT + size.max_new_tokens)
     ceiling = matmul_ceiling(captioner, shards.batch_size)
+    bandwidth = copy_bandwidth(captioner.device)
+    floors = {
+        name: 1e3 * cost.floor_s(ceiling, bandwidth)
+        for name, cost in image_costs(size, shards.batch_size, captioner.dtype.itemsize).items()
+    }
+    stages = time_stages(captioner, shards.batch_size)
     return {
         "images": n_images,
         "batch size": shards.batch_size,
@@ -78,10 +98,12 @@ def measure(captioner: Captioner, size: ModelSize, arguments: argparse.Namespace
         "times the plain way": images_per_s * plain_s,
         "work, TFLOP an image": work / 1e12,
         "ceiling, TFLOP/s": ceiling / 1e12,
+        "bandwidth, GB/s": bandwidth / 1e9,
         "floor, ms an image": 1e3 * work / ceiling,
         "share of the ceiling": work * images_per_s / ceiling,
-        "peak device memory, GB": peak_gb(captioner.device),
-        **time_stages(captioner, shards.batch_size),
+        "peak device memory, GB": peak,
+        **{f"{name}, ms an image": stages[name] for name in floors},
+        **{f"{name}, floor in ms": floors[name] for name in floors},
     }
 
 
@@ -135,14 +157,27 @@ def matmul_ceiling(captioner: Captioner, batch_size: int) -> float:
     return 2 * x.numel() * 4 * d_model / min(seconds)
 
 
-def time_plain_way(captioner: Captioner, n: int) -> float:
-    """Give the seconds an image of the plain way, reading the photograph left out."""
+def copy_bandwidth(device: torch.device) -> float:
+    """Time a copy too large for any cache: bytes read and written a second, best of five."""
+    n_bytes = 2**30 if device.type == "cuda" else 2**27
+    source = torch.zeros(n_bytes, dtype=torch.uint8, device=device)
+    target = torch.zeros_like(source)
+    seconds = []
+    for _ in range(5):
+        with stopwatch(device) as watch:
+            target.copy_(source)
+        seconds.append(watch.seconds)
+    return 2 * n_bytes / min(seconds)
+
+
+def time_plain_way(captioner: Captioner, dataset: CocoDataset, n: int) -> float:
+    """Give the seconds an image of the plain way, without the first, which warms it up."""
     plain = PlainWay(captioner)
-    pixels = torch.rand(n + 1, 3, 224, 224)
-    plain(0, pixels[:1])
+    files = dataset.tables["images"]["file"].to_pylist()
+    plain(0, dataset.folder / files[0])
     with stopwatch(captioner.device) as watch:
         for i in range(1, n + 1):
-            plain(i, pixels[i : i + 1])
+            plain(i, dataset.folder / files[i % len(files)])
     return watch.seconds / n
 
 
@@ -172,10 +207,10 @@ def time_stages(captioner: Captioner, batch_size: int) -> dict[str, float]:
         generating = 1e3 * min(generations) / batch_size
     with_sink = ms(lambda: detector(patches, lambda i, a: tables.see_activations(i, a, ids + 0)))
     return {
-        "encode, ms an image": ms(lambda: captioner.encode(pixels)),
-        "generate, ms an image": generating,
-        "forward, backward and tops, ms an image": without - generating,
-        "exemplars and statistics, ms an image": with_sink - without,
+        "encode": ms(lambda: captioner.encode(pixels)),
+        "generate": generating,
+        "forward, backward and tops": without - generating,
+        "exemplars and statistics": with_sink - without,
     }
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from benchmarks.detect_gptj import peak_gb, reset_peak
-from benchmarks.random_models import SIZES, random_captioner, synthetic_dataset
+from benchmarks.random_models import SIZES, begin_run, random_captioner, synthetic_dataset
 from benchmarks.report import complete, parser, report
 from builder.attribution import Recorder
 from builder.captioner import Captioner
@@ -34,8 +34,9 @@ def main() -> None:
     """Measure, print, write."""
     made = parser(__doc__ or "", SIZES)
     made.add_argument("--batch-size", type=int, help="default: measured on CUDA, else 8")
+    made.add_argument("--images", type=int, help="photographs at 1 times")
     arguments = complete(made.parse_args())
-    base = N_IMAGES[arguments.size]
+    base = arguments.images or N_IMAGES[arguments.size]
     results: dict[str, Any] = {}
     context = multiprocessing.get_context("spawn")
     for times in (1, 2, 4):
@@ -64,7 +65,9 @@ def peaks(arguments: argparse.Namespace, n_images: int, times: int) -> tuple[flo
     with tempfile.TemporaryDirectory() as folder:
         dataset = synthetic_dataset(Path(folder), times * n_images)
         ranges = shard_ranges(times * n_images, settings.images_per_shard)
-        builder.write_missing(Path(folder) / "run", dataset, ranges, no_progress)
+        builder.write_missing(
+            begin_run(Path(folder), builder, dataset), dataset, ranges, no_progress
+        )
     host_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     return host_gb, peak_gb(captioner.device)
 

@@ -1,17 +1,22 @@
 """The plain way, against which the pass is measured.
 
-One image at a time: transformers' own `generate`, then a second, full forward pass with hooks that
-keep z and a, then the backward pass; all three copied to the host, and the tops taken there.
+One photograph at a time: read it, encode it, let transformers' own `generate` write the caption,
+then a second, full forward pass with hooks that keep z and a, then the backward pass; all three
+copied to the host, and the tops taken there.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from atlas_db.run_format import N_ATTRIBUTIONS, N_EXEMPLARS
 from builder.captioner import Captioner
+from builder.images import model_view, normalise
 from builder.language_model import LanguageModel
 
 
@@ -26,9 +31,12 @@ class PlainWay:
         self.image = np.zeros((n_units, N_EXEMPLARS), dtype=np.int64)
         self.heatmap = np.zeros((n_units, N_EXEMPLARS, captioner.config.n_patch), dtype=np.uint8)
 
-    def __call__(self, image_id: int, pixels: Tensor) -> np.ndarray:
-        """Give the places of the top pairs of one image, pixels (1, 3, px, px)."""
+    def __call__(self, image_id: int, path: Path) -> np.ndarray:
+        """Give the places of the top pairs of one photograph."""
         model = self.captioner.model
+        with Image.open(path) as photograph:
+            view = model_view(photograph.convert("RGB"), self.captioner.config)
+        pixels = normalise(view[None], self.captioner.config)
         inputs = self.captioner.sequence(self.captioner.encode(pixels))
         with torch.no_grad():
             tokens = model.generate(

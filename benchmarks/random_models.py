@@ -22,6 +22,9 @@ from builder.captioner import Captioner
 from builder.captioner_config import CaptionerConfig, Part
 from builder.coco import CocoDataset
 from builder.encoders import TimmEncoder
+from builder.manifest import new_manifest
+from builder.run_folder import open_manifest
+from builder.shard_builder import ShardBuilder
 
 N_PHOTOGRAPHS = 32
 N_PATCHES = 14 * 14
@@ -167,3 +170,14 @@ def synthetic_dataset(folder: Path, n_images: int) -> CocoDataset:
         sha256={},
         warnings=(),
     )
+
+
+def begin_run(folder: Path, shards: ShardBuilder, dataset: CocoDataset) -> Path:
+    """Begin a run folder without what the data set and the weights say."""
+    run = folder / "run"
+    run.mkdir()
+    open_manifest(
+        run,
+        new_manifest(shards.captioner, shards.model, dataset, shards.settings, shards.execution),
+    )
+    return run

@@ -100,9 +100,15 @@ def captioner_entry(captioner: Captioner, model: LanguageModel) -> dict[str, Any
 
 def versions() -> dict[str, str]:
     """Give the versions that a result may depend on."""
-    packages = ("neuron-atlas", "torch", "transformers", "timm", "pillow", "pyarrow", "numpy")
-    return {name: metadata.version(name) for name in packages} | {
-        "python": platform.python_version()
+    try:
+        own = metadata.version("neuron-atlas")
+    except metadata.PackageNotFoundError:
+        own = "not installed"  # run from a clone
+    packages = ("torch", "transformers", "timm", "pillow", "pyarrow", "numpy")
+    return {
+        "neuron-atlas": own,
+        **{name: metadata.version(name) for name in packages},
+        "python": platform.python_version(),
     }
 
 
