@@ -1,6 +1,7 @@
 """How fast the site's pages are made, beside plain MkDocs with Material and beside Hugo.
 
     python -m benchmarks.site_pages --units 10000 100000
+    python -m benchmarks.site_pages --atlas GPTJ.duckdb --others 0 --output gptj.json
 
 For each number of units an atlas is synthesised (`benchmarks.api_atlas`) and its whole site built
 by `neuron-atlas site` (heatmaps encoded, search, explore page and all), then built again twice:
@@ -8,14 +9,16 @@ once as a user does, once with `--force`, which makes every page and compares. T
 content of the unit pages ready made, heatmaps encoded, as HTML: MkDocs as files of Markdown that
 hold it, out of the nav, and Hugo as files of content and one template that holds the same frame.
 They do less: no concepts, no images, no encoding. Each build is a process of its own, start-up
-included; seconds of all its processes, and the memory of the largest of them.
+included; seconds of all its processes, and the greatest sum of their memory (PSS, so that what
+they share counts once). Every folder is a new one: ext4 makes files far more slowly for minutes
+after many were deleted. `--atlas` takes an atlas that is there, made by `benchmarks.api_atlas`.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import multiprocessing
 import os
 import platform
 import re
@@ -23,6 +26,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -30,11 +34,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from atlas_db import queries
+from atlas_db.connection import open_atlas
 from benchmarks.api_atlas import make_atlas
 
 RESULTS = Path(__file__).parent / "results"
 GPTJ_UNITS = 458_752
 _N_LAYERS = 10
+#: Between two looks at the memory.
+_SAMPLE_S = 0.5
+#: Up to so many units all pages are made again to be compared.
+_FORCED_UNITS = 100_000
 _CONTENT = re.compile(
     r'(?s)(<article class="md-content__inner md-typeset">)(.*?)(</article>)',
 )
@@ -58,20 +68,58 @@ not_in_nav: |
 """
 
 
+class _Memory(threading.Thread):
+    """Follows what a process and its descendants take together, in bytes (PSS)."""
+
+    def __init__(self, root: int) -> None:
+        super().__init__(daemon=True)
+        self.root, self.peak, self.ended = root, 0, threading.Event()
+
+    def run(self) -> None:
+        while not self.ended.wait(_SAMPLE_S):
+            self.peak = max(self.peak, sum(map(_pss, _descendants(self.root))))
+
+
+def _descendants(root: int) -> set[int]:
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            # "pid (name) state parent ...", and a name may hold anything.
+            parents[int(entry.name)] = int(
+                (entry / "stat").read_text().rpartition(")")[2].split()[1]
+            )
+    found = {root}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def _pss(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:  # it has ended
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
+
+
 def measure(command: Sequence[str], folder: Path) -> dict[str, Any]:
-    """Run a command: seconds on the clock and of processors, memory of its largest process."""
+    """Run a command: seconds on the clock and of processors, memory of all its processes."""
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     load = os.getloadavg()[0]
     start = time.monotonic()
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+    memory = _Memory(process.pid)
+    memory.start()
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.monotonic() - start
+    memory.ended.set()
+    memory.join()
     if status != 0:
         raise RuntimeError(f"{command} ended with status {status}")
     return {
         "seconds": round(seconds, 2),
         "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
-        "memory_mb": round(usage.ru_maxrss / 1024),
+        "memory_mb": round(memory.peak / 1e6),
         "load_before": round(load, 2),
     }
 
@@ -88,21 +136,21 @@ def _rated(found: dict[str, Any], n_pages: int, out: Path) -> dict[str, Any]:
     }
 
 
-def ours(work: Path, n_units: int) -> dict[str, Any]:
-    """Build the whole site of an atlas of `n_units` units, three times."""
-    database, out = work / "atlas.duckdb", work / "site"
-    # In a process of its own: a child's memory is counted from that of the process it came from.
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        pool.apply(make_atlas, (database, _N_LAYERS, n_units // _N_LAYERS))
+def ours(work: Path, n_units: int, atlas: Path | None) -> dict[str, Any]:
+    """Build the whole site of an atlas of `n_units` units, two or three times."""
+    database, out = atlas or work / "atlas.duckdb", work / "site"
+    if atlas is None:
+        make_atlas(database, _N_LAYERS, n_units // _N_LAYERS)
     command = [sys.executable, "-m", "neuron_atlas", "site", "--quiet", "--db", str(database)]
     command += ["--out", str(out), "--downloads-mb", "0"]
     first = measure(command, Path.cwd())
     n_pages = sum(1 for _ in out.rglob("*.html"))
     found = {"first build": _rated(first, n_pages, out)}
     found["second build"] = _rated(measure(command, Path.cwd()), n_pages, out)
-    found["second build, --force"] = _rated(
-        measure([*command, "--force"], Path.cwd()), n_pages, out
-    )
+    if n_units <= _FORCED_UNITS:
+        found["second build, --force"] = _rated(
+            measure([*command, "--force"], Path.cwd()), n_pages, out
+        )
     units = [path.stat().st_size for path in (out / "u").rglob("*.html")]
     found["unit page"] = {"mean_bytes": sum(units) // len(units), "max_bytes": max(units)}
     return found
@@ -121,7 +169,6 @@ def _contents(site: Path, n_pages: int) -> Iterator[tuple[str, str, str]]:
 
 def plain_mkdocs(work: Path, site: Path, n_pages: int) -> dict[str, Any]:
     """Have MkDocs with Material make the same unit pages from Markdown files."""
-    shutil.rmtree(work, ignore_errors=True)
     (work / "docs").mkdir(parents=True)
     (work / "mkdocs.yml").write_text(_MKDOCS, encoding="utf-8")
     (work / "docs/index.md").write_text("# Atlas\n", encoding="utf-8")
@@ -136,7 +183,6 @@ def plain_mkdocs(work: Path, site: Path, n_pages: int) -> dict[str, Any]:
 
 def hugo(work: Path, site: Path, n_pages: int) -> dict[str, Any]:
     """Have Hugo make them from files of content and a template of our frame."""
-    shutil.rmtree(work, ignore_errors=True)
     (work / "layouts/_default").mkdir(parents=True)
     (work / "config.toml").write_text(
         'baseURL = "/"\nuglyURLs = true\ndisableKinds = ["taxonomy", "term", "RSS", "section"]\n'
@@ -171,6 +217,8 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--units", type=int, nargs="+", default=[10_000])
     arguments.add_argument("--others", type=int, default=10_000, help="pages for MkDocs and Hugo")
+    arguments.add_argument("--atlas", type=Path, help="build this one alone")
+    arguments.add_argument("--work", type=Path, help="folder to build in, else a temporary one")
     arguments.add_argument("--output", type=Path, default=RESULTS / "site_pages.json")
     given = arguments.parse_args()
     result: dict[str, Any] = {
@@ -180,26 +228,34 @@ def main() -> None:
         "machine": machine(),
         "ours": {},
     }
-    with tempfile.TemporaryDirectory() as scratch:
+    sizes = given.units if given.atlas is None else [_n_units(given.atlas)]
+    with tempfile.TemporaryDirectory(dir=given.work) as scratch:
         work = Path(scratch)
-        for n_units in given.units:
+        for n_units in sizes:
             folder = work / str(n_units)
             folder.mkdir()
-            result["ours"][str(n_units)] = ours(folder, n_units)
+            result["ours"][str(n_units)] = ours(folder, n_units, given.atlas)
             _say(n_units, result["ours"][str(n_units)])
-            if n_units == given.units[0]:
-                n_pages = min(given.others, n_units)
+            n_pages = min(given.others, n_units)
+            if n_units == sizes[0] and n_pages:
                 result["mkdocs"] = plain_mkdocs(work / "mkdocs", folder / "site", n_pages)
                 _say("mkdocs", result["mkdocs"])
                 if shutil.which("hugo"):
                     result["hugo"] = hugo(work / "hugo", folder / "site", n_pages)
                     _say("hugo", result["hugo"])
-            shutil.rmtree(folder)
             # Kept after each size: the next may take long.
             given.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     result["estimate"] = _estimate(result["ours"])
     given.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     _say("estimate", result["estimate"])
+
+
+def _n_units(atlas: Path) -> int:
+    engine = open_atlas(atlas)
+    with engine.connect() as connection:
+        n_units = queries.atlas_info(connection).n_units
+    engine.dispose()
+    return n_units
 
 
 def _estimate(found: dict[str, Any]) -> dict[str, Any]:

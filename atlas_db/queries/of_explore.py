@@ -273,11 +273,15 @@ def first_tokens(
 def concept_uids(connection: Connection, first: str, last: str) -> dict[str, npt.NDArray[np.int32]]:
     """List the units that promote each concept of first..last (by code point), uids rising."""
     row = ConceptUnit
-    statement: Any = select(row.concept, row.uid).where(row.concept.between(first, last))
-    rows = bulk_rows(connection, statement.order_by(row.concept, row.uid))
+    uids: Any = func.list_sort(func.list(row.uid))
+    chosen = select(row.concept, uids).where(row.concept.between(first, last))
+    result: Any = connection.execute(
+        chosen.group_by(row.concept).order_by(row.concept), execution_options={"duckdb_arrow": True}
+    )
+    names, lists = result.arrow.columns
     return {
-        concept: np.array([uid for _, uid in group], np.int32)
-        for concept, group in groupby(rows, key=itemgetter(0))
+        name: np.asarray(values.values.to_numpy(), np.int32)
+        for name, values in zip(names.to_pylist(), lists, strict=True)
     }
 
 

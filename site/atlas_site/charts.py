@@ -23,13 +23,14 @@ _BAR_REM = 2.4
 
 def _area(heights: npt.NDArray[np.int64]) -> str:
     """Draw steps of width 1 as one path, in relative moves."""
-    rises = np.diff(heights, prepend=0, append=0)
-    places = np.flatnonzero(rises)
-    widths = np.diff(places, append=places[-1:]).tolist()  # up to the next change
-    moves = [
-        f"v{-rise}h{width}" for rise, width in zip(rises[places].tolist(), widths, strict=True)
-    ]
-    return f"M0 {_HEIGHT}h{places[0]}{''.join(moves)}z"
+    bounded = np.zeros(len(heights) + 2, np.int64)
+    bounded[1:-1] = heights
+    rises = bounded[1:] - bounded[:-1]
+    places = rises.nonzero()[0]
+    widths = (places[1:] - places[:-1]).tolist()  # up to the next change
+    changes = zip(rises[places].tolist(), [*widths, 0], strict=True)
+    moves = "".join([f"v{-rise}h{width}" for rise, width in changes])
+    return f"M0 {_HEIGHT}h{places[0]}{moves}z"
 
 
 def histogram_svg(counts: Sequence[int], quantiles: Mapping[str, float]) -> str:
@@ -40,7 +41,7 @@ def histogram_svg(counts: Sequence[int], quantiles: Mapping[str, float]) -> str:
         quantiles: Values to mark, by their name ("0.95").
     """
     values = np.asarray(counts)
-    filled = np.flatnonzero(values)
+    filled = values.nonzero()[0]
     if not filled.size:
         return '<p class="na-none">No activations were counted.</p>'
     first = max(0, min(int(filled[0]), HISTOGRAM_BINS_PER_SIGN - 2) - 1)

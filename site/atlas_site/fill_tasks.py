@@ -15,6 +15,7 @@ from typing import Any
 from atlas_db import queries
 from atlas_db.connection import Connection, open_atlas
 from atlas_db.known_summaries import KnownSummaries
+from atlas_db.queries.statements import collector_paused
 from atlas_db.records import ConceptSummary, ImageSummary, UnitRecord
 from atlas_site.concept_page import concept_page
 from atlas_site.context import GROUPED, OWN_PAGE, Site
@@ -131,17 +132,19 @@ class Workplace:
     def do(self, task: Task, tell: Callable[[int], None] = lambda n: None) -> Filled:
         """Write the files of a task; `tell` is called with each step of it."""
         writer = Writer(self.work.out)
-        if task.kind is Kind.ROWS or task.kind is Kind.WORDS:
-            for file in self._explore_files(task):
-                writer.write(file.address, file.content)
-        else:
-            pages = {
-                Kind.UNITS: self._units,
-                Kind.IMAGES: self._images,
-                Kind.CONCEPTS: self._concepts,
-            }[task.kind]
-            for page in pages(task, tell):
-                writer.write(page.address, self.work.shell.render(page))
+        # Records hold no cycles, and there are very many of them to look through in vain.
+        with collector_paused():
+            if task.kind is Kind.ROWS or task.kind is Kind.WORDS:
+                for file in self._explore_files(task):
+                    writer.write(file.address, file.content)
+            else:
+                pages = {
+                    Kind.UNITS: self._units,
+                    Kind.IMAGES: self._images,
+                    Kind.CONCEPTS: self._concepts,
+                }[task.kind]
+                for page in pages(task, tell):
+                    writer.write(page.address, self.work.shell.render(page))
         return Filled(task, writer)
 
     def _units(self, task: Task, tell: Callable[[int], None]) -> Iterator[FilledPage]:

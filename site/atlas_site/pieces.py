@@ -7,7 +7,7 @@ from functools import lru_cache
 from html import escape
 
 from atlas_db.records import ConceptSummary, UnitSummary
-from atlas_site.addresses import METHOD_PAGE, concept_address, thumbnail_address
+from atlas_site.addresses import METHOD_PAGE, concept_address, image_address, thumbnail_address
 from atlas_site.context import Site
 from atlas_site.text import count, percent, prose, token_html
 
@@ -57,10 +57,13 @@ def _picture(base: str, image_id: int, is_kept: bool) -> str:
 
 def tile(site: Site, base: str, image_id: int, index: int) -> str:
     """Show an image under tile `index` of the strip around it; it leads to the image's page."""
-    return (
-        f'<a class="na-map" style="--k:{index}" href="{site.image_link(base, image_id)}">'
-        f"{picture(site, base, image_id)}</a>"
-    )
+    rest = _tile(base, image_id, image_id in site.pictures)
+    return f'<a class="na-map" style="--k:{index}"{rest}'
+
+
+@lru_cache(maxsize=1 << 15)
+def _tile(base: str, image_id: int, is_kept: bool) -> str:
+    return f' href="{base}{image_address(image_id)}">{_picture(base, image_id, is_kept)}</a>'
 
 
 def badges(unit: UnitSummary, n_images: int) -> str:
