@@ -1,4 +1,4 @@
-"""Peak memory of the host and the device at 1, 2 and 4 times the images; and of the graph.
+"""Peak memory of the host and the device at 1, 2 and 4 times the images; and of one's graph.
 
     python -m benchmarks.memory
 
@@ -35,15 +35,20 @@ def main() -> None:
     made = parser(__doc__ or "", SIZES)
     made.add_argument("--batch-size", type=int, help="default: measured on CUDA, else 8")
     made.add_argument("--images", type=int, help="photographs at 1 times")
+    made.add_argument("--times", type=int, nargs="+", default=[1, 2, 4], help="default: 1 2 4")
     arguments = complete(made.parse_args())
     base = arguments.images or N_IMAGES[arguments.size]
     results: dict[str, Any] = {}
     context = multiprocessing.get_context("spawn")
-    for times in (1, 2, 4):
+    hosts = []
+    for times in arguments.times:
         with context.Pool(1) as pool:
             host, device = pool.apply(peaks, (arguments, base, times))
+        hosts.append(host)
         results[f"host at {times} x {base} images, GB"] = host
         results[f"device at {times} x {base} images, GB"] = device
+    first, last = arguments.times[0], arguments.times[-1]
+    results[f"host at {last} times the images / at {first}"] = hosts[-1] / hosts[0]
     size = SIZES[arguments.size]
     captioner = random_captioner(size, arguments.device, getattr(torch, arguments.dtype))
     results["graph, MB an image"] = graph_bytes(captioner, 2) / 2 / 1e6

@@ -7,6 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from bare_python import bare_python
+
+from benchmarks.floors import decoding_cost, image_costs
+from benchmarks.random_models import SIZES
 
 ROOT = Path(__file__).parents[1]
 #: The least that each of them reports, and the range in which it can only lie.
@@ -14,7 +18,11 @@ REPORTED = {
     "detect_gptj": {"images/s": (0, 1e6), "share of the ceiling": (0, 1.5)},
     "train_adapter": {"pairs/s": (0, 1e6), "share of the floor": (0, 1.5)},
     "decode_units": {"times the bare product": (0.5, 1e4)},
-    "memory": {"graph, MB an image": (0.5, 10), "host at 4 x 4 images, GB": (0.1, 8)},
+    "memory": {
+        "graph, MB an image": (0.5, 10),
+        "host at 4 x 4 images, GB": (0.1, 8),
+        "host at 4 times the images / at 1": (0.5, 2),
+    },
     "accuracy": {"top 100 units in common": (0.5, 1), "heatmap correlation, median": (0.9, 1)},
 }
 
@@ -35,6 +43,33 @@ def test_a_benchmark_runs(name: str, tmp_path: Path) -> None:
     assert {"benchmark", "date", "command", "machine", "versions", "results"} <= set(found)
     for key, (least, most) in REPORTED[name].items():
         assert least <= found["results"][key] <= most, key
+
+
+def test_all_of_them_for_a_gpu_run_on_a_bare_machine(tmp_path: Path) -> None:
+    """From a clone, where the builder's own few requirements are all there is, and no network."""
+    command = ["benchmarks.on_gpu", "--size", "tiny", "--device", "cpu"]
+    shown = bare_python("-m", *command, "--results", str(tmp_path), cwd=ROOT)
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    files = sorted(file.name for file in tmp_path.iterdir())
+    names = ("accuracy", "decode_units", "detect_gptj", "memory")
+    assert files == [f"{name}_tiny_cpu.json" for name in names]
+    assert "decode_units: times the bare product" in shown.stdout
+    found = json.loads((tmp_path / files[0]).read_text())
+    assert found["versions"]["neuron-atlas"] == "not installed"
+
+
+def test_floors_are_the_counts_of_gptj(capsys: pytest.CaptureFixture[str]) -> None:
+    """By other arithmetic: GPT-J's blocks hold 5.64e9 weights; an image is 199 positions."""
+    costs = image_costs(SIZES["full"], batch_size=56)
+    weights = 28 * (12 * 4096**2)
+    first_layer = 8 * 4096**2
+    passes = costs["forward, backward and tops"]
+    assert passes.operations == pytest.approx(2 * 199 * (2 * weights - first_layer), rel=1e-9)
+    assert costs["encode"].operations == pytest.approx(0.119e12, rel=0.01)
+    # 29 times all weights but the input embedding, shared by 56, and a cache of 0.1 GB.
+    generate = costs["generate"].least_bytes
+    assert generate == pytest.approx(29 * (2 * 5.84e9 / 56 + 0.098e9), rel=0.01)
+    assert decoding_cost(SIZES["full"]).operations == 2 * 458_752 * 4096 * 50_400
 
 
 def test_kept_results_say_how_they_were_made() -> None:
