@@ -154,6 +154,10 @@ class Unit(UnitSummary):
     promoted: list[Token]
     suppressed: list[Token]
     exemplars: list[Exemplar]
+    negative_exemplars: list[Exemplar] = _about(
+        "where its activation is least, and below 0: there it promotes what it suppresses "
+        "elsewhere. Of gated MLPs alone"
+    )
     images: list[UnitImage] = _about("by falling attribution, 20 at most")
     similar: list[SimilarUnit]
     previous_uid: int | None

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from atlas_db.connection import open_atlas
 from atlas_db.errors import AtlasFileError
-from atlas_db.schema import SCHEMA_VERSION, Base
+from atlas_db.schema import LATER_TABLES, SCHEMA_VERSION, Base
 
 #: Keys of the table `atlas` that the hash covers.
 HASHED_KEYS = ("captioner", "dataset", "settings", "model")
@@ -46,7 +46,7 @@ def content_hash(connection: duckdb.DuckDBPyConnection) -> str:
         if key == "settings":
             value = {k: v for k, v in value.items() if k not in _LAYOUT_SETTINGS}
         whole.update(f"{key}={canonical_json(value)}\n".encode())
-    for table in sorted(set(Base.metadata.tables) - {"atlas"}):
+    for table in sorted(set(Base.metadata.tables) - {"atlas"} - _without_rows(connection)):
         columns = [column.name for column in Base.metadata.tables[table].columns]
         reader = connection.execute(f"SELECT {', '.join(columns)} FROM {table}").to_arrow_reader(
             _BATCH_ROWS
@@ -54,6 +54,19 @@ def content_hash(connection: duckdb.DuckDBPyConnection) -> str:
         for name, digest in zip(columns, _column_digests(reader, len(columns)), strict=True):
             whole.update(f"{table}.{name}={digest}\n".encode())
     return whole.hexdigest()
+
+
+def _without_rows(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Give the later tables that an atlas lacks or has empty: they change no hash."""
+    return {table for table in LATER_TABLES if not has_rows(connection, table)}
+
+
+def has_rows(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
+    """Say whether an open atlas has a table with a row in it."""
+    known = "SELECT 1 FROM duckdb_tables() WHERE table_name = ? AND NOT internal"
+    if connection.execute(known, [table]).fetchone() is None:
+        return False
+    return connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is not None
 
 
 def verify(database: Path) -> str:

@@ -29,16 +29,17 @@ from atlas_db.load_experiments import (
     load_experiments,
 )
 from atlas_db.load_sql import IMAGE_TABLES, MERGED_TABLES, UNIT_TABLES
-from atlas_db.merge import exemplar_blocks, merged_exemplars, merged_sums
+from atlas_db.merge import MERGED_NEGATIVE, exemplar_blocks, merged_exemplars, merged_sums
 from atlas_db.publish import partial_file, publish
 from atlas_db.run_check import CheckedRun, check_run, sql_paths
 from atlas_db.run_format import (
     ALWAYS_ON_MIN_FREQUENCY,
     ALWAYS_ON_MIN_RATIO,
     DATASET_SCHEMAS,
+    MORE_SHARD_SCHEMAS,
     N_NEIGHBOURS,
-    SHARD_SCHEMAS,
     WEIGHTS_SCHEMAS,
+    shard_schemas,
 )
 from atlas_db.schema import INDEXES, SCHEMA_VERSION, VIEWS, Base
 
@@ -161,9 +162,14 @@ def _insert_arrow(connection: duckdb.DuckDBPyConnection, target: str, rows: pa.T
 
 
 def _create_views(connection: duckdb.DuckDBPyConnection, run: CheckedRun) -> None:
-    for table in (*DATASET_SCHEMAS, *WEIGHTS_SCHEMAS, *SHARD_SCHEMAS):
+    of_shards = shard_schemas(run.manifest)
+    for table in (*DATASET_SCHEMAS, *WEIGHTS_SCHEMAS, *of_shards):
         files = sql_paths(run.files(table))
         connection.execute(f"CREATE TEMP VIEW run_{table} AS FROM read_parquet([{files}])")
+    for table, schema in MORE_SHARD_SCHEMAS.items():
+        if table not in of_shards:
+            connection.register(f"no_{table}", schema.empty_table())
+            connection.execute(f"CREATE TEMP VIEW run_{table} AS FROM no_{table}")
     create_experiment_views(connection, run)
 
 
@@ -184,6 +190,8 @@ def _load_blobs(connection: duckdb.DuckDBPyConnection, run: CheckedRun, tell: Pr
         exemplars, heatmaps = merged_exemplars(connection, units, run.n_patch)
         _insert_arrow(connection, "merged_exemplars", exemplars)
         _insert_arrow(connection, "heatmaps", heatmaps)
+        window = {"first": units.start, "stop": units.stop, "width": run.units_per_layer}
+        connection.execute(f"INSERT INTO negative_exemplars {MERGED_NEGATIVE}", window)
     connection.execute("CHECKPOINT")
     connection.execute("SET force_compression = 'auto'")
     tell("merge exemplars", len(blocks), len(blocks))

@@ -52,6 +52,11 @@ _CONTRADICTIONS = (
         "heatmaps that are not of one byte a patch",
         "FROM run_image_units WHERE octet_length(heatmap) NOT IN (0, $n_patch)",
     ),
+    (
+        "negative exemplars that are of no unit, above 0, or without a byte a patch",
+        "FROM run_negative_exemplars WHERE uid NOT BETWEEN 0 AND $n_units - 1 OR activation >= 0 "
+        "OR octet_length(heatmap) <> $n_patch",
+    ),
     *(
         (
             f"rows of the experiments' {table} of units that do not exist",

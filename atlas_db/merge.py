@@ -1,8 +1,8 @@
 """Merge the shards' partial tables of units, a range of units at a time, in bounded memory.
 
-Both merges are associative and commutative: top exemplars by (activation falling, image_id
-rising), and sums. Sums of activations are taken in the order of the images, so that the same
-shards give the same bits.
+All merges are associative and commutative: top exemplars by (activation falling, image_id
+rising), negative ones by (activation rising, image_id rising), and sums. Sums of activations are
+taken in the order of the images, so that the same shards give the same bits.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from atlas_db.errors import RunError
 from atlas_db.histogram import QUANTILES, quantiles
-from atlas_db.run_format import N_EXEMPLARS, N_HISTOGRAM_BINS
+from atlas_db.run_format import N_EXEMPLARS, N_HISTOGRAM_BINS, N_NEGATIVE_EXEMPLARS
 
 #: A unit's sums take 1 KB while they are added up: 2**17 units, 128 MiB.
 _SUM_BLOCK = 2**17
@@ -36,6 +36,16 @@ WITH best AS MATERIALIZED (
 SELECT uid, merged_rank::SMALLINT AS rank, image_id, activation, patch, heatmap, heatmap_scale,
     heatmap_zero
 FROM best JOIN (FROM run_exemplars WHERE uid >= $first AND uid < $stop) USING (uid, image_id)
+ORDER BY uid, merged_rank
+"""
+
+#: Rows of `negative_exemplars` of a range of units.
+MERGED_NEGATIVE = f"""
+SELECT uid, row_number() OVER least AS merged_rank, uid // $width AS layer,
+    uid % $width AS unit, image_id, activation, patch, heatmap, heatmap_scale, heatmap_zero
+FROM run_negative_exemplars WHERE uid >= $first AND uid < $stop
+WINDOW least AS (PARTITION BY uid ORDER BY activation, image_id)
+QUALIFY merged_rank <= {N_NEGATIVE_EXEMPLARS}
 ORDER BY uid, merged_rank
 """
 

@@ -35,7 +35,7 @@ from atlas_db.queries.of_concepts import N_CONCEPT_UNITS
 __all__ = ["N_CONCEPT_UNITS", "ReadyAnswers", "prepare", "ready_path"]
 
 #: Raised whenever the JSON of a unit or a concept changes.
-FORMAT = 4
+FORMAT = 5
 _BLOCK = 500
 #: Of the atlas's own size: what the answers take at most, as far as measured.
 _MAX_SHARE = 1.5

@@ -149,6 +149,7 @@ class UnitRecord:
     promoted: tuple[TokenRecord, ...]
     suppressed: tuple[TokenRecord, ...]
     exemplars: tuple[ExemplarRecord, ...]
+    negative_exemplars: tuple[ExemplarRecord, ...]  # of gated MLPs: by rising activation, below 0
     images: tuple[UnitImage, ...]  # by falling attribution, 20 at most
     similar: tuple[SimilarUnit, ...]
     previous_uid: int | None

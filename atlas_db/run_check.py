@@ -22,11 +22,11 @@ from atlas_db.experiment_format import (
 )
 from atlas_db.run_format import (
     DATASET_SCHEMAS,
-    SHARD_SCHEMAS,
     WEIGHTS_SCHEMAS,
     file_sha256,
     read_manifest,
     shard_folder,
+    shard_schemas,
 )
 
 _MANIFEST_KEYS = (
@@ -113,7 +113,7 @@ def check_run(run: Path) -> Generator[tuple[int, int], None, CheckedRun]:
     skipped: list[Mapping[str, Any]] = []
     for done, entry in enumerate(entries):
         yield done, len(entries)
-        skipped += _check_shard(run, entry)
+        skipped += _check_shard(run, entry, shard_schemas(manifest))
     folders = tuple(shard_folder(run, entry["index"]) for entry in entries)
     return CheckedRun(run, manifest, folders, tuple(skipped), _check_experiments(run, manifest))
 
@@ -153,7 +153,9 @@ def _check_coverage(run: Path, entries: list[Mapping[str, Any]], n_images: int) 
         )
 
 
-def _check_shard(run: Path, entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _check_shard(
+    run: Path, entry: Mapping[str, Any], schemas: Mapping[str, pa.Schema]
+) -> list[Mapping[str, Any]]:
     folder = shard_folder(run, entry["index"])
     again = "Run the same build again; it redoes only this shard."
     _check_hash(folder / "shard.json", entry["sha256"], again)
@@ -163,7 +165,7 @@ def _check_shard(run: Path, entry: Mapping[str, Any]) -> list[Mapping[str, Any]]
             f"{folder / 'shard.json'} covers images {shard['start']} to {shard['stop']}, the "
             f"manifest says {entry['start']} to {entry['stop']}. {again}"
         )
-    for name, schema in SHARD_SCHEMAS.items():
+    for name, schema in schemas.items():
         file = f"{name}.parquet"
         if file not in shard["files"]:
             raise RunError(f"{folder / 'shard.json'} does not list {file}. {again}")

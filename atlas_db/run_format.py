@@ -34,9 +34,11 @@ from atlas_db.errors import RunError
 RUN_FORMAT = "neuron-atlas-run"
 RUN_VERSION = 1
 
-#: Exemplars kept for each unit, top pairs and top distinct units kept for each image and target,
-#: decoded tokens kept for each unit and sign, neighbours kept for each unit and for each token.
+#: Exemplars and negative exemplars kept for each unit, top pairs and top distinct units kept for
+#: each image and target, decoded tokens kept for each unit and sign, neighbours kept for each unit
+#: and for each token.
 N_EXEMPLARS = 16
+N_NEGATIVE_EXEMPLARS = 8
 N_ATTRIBUTIONS = 100
 N_TOKENS = 10
 N_NEIGHBOURS = 8
@@ -174,6 +176,13 @@ SHARD_SCHEMAS: Mapping[str, pa.Schema] = {
     ),
 }
 
+#: Tables that only shards of some models have, as the manifest's `model` says: of gated MLPs
+#: (`n_negative_exemplars`), the images in which a unit's activation is least, and below 0; ties by
+#: image_id. Ranks start at the least, which `activation` and `patch` are.
+MORE_SHARD_SCHEMAS: Mapping[str, pa.Schema] = {
+    "negative_exemplars": SHARD_SCHEMAS["exemplars"],
+}
+
 #: For how many of an image's top units the activation map is kept with the image.
 N_IMAGE_HEATMAPS = 5
 
@@ -210,6 +219,13 @@ def file_sha256(path: Path) -> str:
 def shard_folder(run: Path, index: int) -> Path:
     """Name the folder of shard `index`."""
     return run / "shards" / f"{index:05d}"
+
+
+def shard_schemas(manifest: Mapping[str, Any]) -> Mapping[str, pa.Schema]:
+    """Give the schemas of all tables that each shard of a run has."""
+    if manifest["model"].get("n_negative_exemplars", 0):
+        return {**SHARD_SCHEMAS, **MORE_SHARD_SCHEMAS}
+    return SHARD_SCHEMAS
 
 
 def read_manifest(run: Path) -> dict[str, Any]:

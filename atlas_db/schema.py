@@ -182,6 +182,25 @@ class Exemplar(Base, table="exemplars", key="uid rank"):
     )
 
 
+class NegativeExemplar(Base, table="negative_exemplars", key="uid rank"):
+    """One of the images in which a unit's activation is least, and below 0.
+
+    Of gated MLPs alone, and 8 at most: where a unit's activation is negative it promotes the tokens
+    that it suppresses elsewhere. activation[p] = heatmap_zero + heatmap_scale * byte[p].
+    """
+
+    uid: Mapped[Int]
+    rank: Mapped[Small]  # 1: the least
+    layer: Mapped[Small]
+    unit: Mapped[Int]
+    image_id: Mapped[Big]
+    activation: Mapped[Real]
+    patch: Mapped[Small]
+    heatmap: Mapped[Blob]
+    heatmap_scale: Mapped[Real]
+    heatmap_zero: Mapped[Real]
+
+
 class Heatmaps(Base, table="heatmaps", key="uid"):
     """A unit's activation maps over its exemplars.
 
@@ -361,6 +380,7 @@ INDEXES = (
     ("unit_categories", "uid"),
     ("exemplars", "uid"),
     ("heatmaps", "uid"),
+    ("negative_exemplars", "uid"),
     ("concepts", "concept"),
     ("concepts", "stem"),
     ("concept_units", "concept"),
@@ -374,6 +394,10 @@ INDEXES = (
     ("image_units", "image_id"),
     *EXPERIMENT_INDEXES,
 )
+
+#: Tables that atlases of this schema version have had from a later day on: those made before lack
+#: them, and where they are empty the content hash is as it was.
+LATER_TABLES = ("negative_exemplars",)
 
 #: One row for each exemplar, its map as a list of activations, row by row from the top left.
 EXEMPLAR_ACTIVATIONS = """

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from atlas_db.errors import CaptionerError
+from atlas_db.run_format import N_NEGATIVE_EXEMPLARS
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,15 @@ class Architecture:
     out_is_conv1d: bool = False  # weight is (d_mlp, d_model), not nn.Linear's (d_model, d_mlp)
     out_norm: str = ""  # the norm that the MLP's output passes before it is added, if any
     gain_offset: float = 0.0  # that norm's gain is this plus its weight
+
+    @property
+    def n_negative_exemplars(self) -> int:
+        """How many images are kept in which a unit is most negative.
+
+        A gated unit's activation goes as far below 0 as above. A plain one's ends at the least of
+        its non-linearity, -0.17 for GELU: such images say nothing of it.
+        """
+        return N_NEGATIVE_EXEMPLARS if self.is_gated else 0
 
 
 #: LLaMA's gated MLP, which most families have taken over.

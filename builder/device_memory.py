@@ -57,11 +57,12 @@ def pass_memory(path: Path, n_patch: int, n_positions: int, dtype: torch.dtype) 
     d_mlp = out.numel() // d_model
     # The graph starts at the first layer's z: its attention is not in it.
     wide = len(blocks) * d_mlp * (3 if architecture.is_gated else 1)
+    n_maps = N_EXEMPLARS + architecture.n_negative_exemplars
     narrow = (len(blocks) - 1) * _NARROW_TENSORS * d_model
     return PassMemory(
         weights=n_weights * dtype.itemsize,
         # A heatmap and its row of six numbers for each exemplar; a histogram of int64.
-        exemplars=len(blocks) * d_mlp * (N_EXEMPLARS * (n_patch + 30) + N_HISTOGRAM_BINS * 8),
+        exemplars=len(blocks) * d_mlp * (n_maps * (n_patch + 30) + N_HISTOGRAM_BINS * 8),
         image=n_positions * (wide + narrow) * dtype.itemsize,
     )
 

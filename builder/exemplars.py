@@ -1,7 +1,9 @@
 """Streaming top images of every unit, with their heatmaps, on the device.
 
 A unit's exemplars are the images with its greatest activation over the patches, ties broken by
-image id. The heatmap is the activation at every patch as uint8 with scale and zero point:
+image id. Its negative exemplars are the images with its least activation, where that is below 0: of
+a gated MLP's units, which then write the other way. The heatmap is the activation at every patch as
+uint8 with scale and zero point:
 `activation = zero + scale * byte`, off by at most half a step, that is (max - min) / 510.
 
 The result does not depend on the order of the images or on how they are cut into batches, and
@@ -39,13 +41,19 @@ class LayerExemplars:
     """The top images of one layer's units so far.
 
     Rows are kept sorted by falling activation, then image id; `slot` says where a row's heatmap
-    and its patch lie, so that they are written once and never moved.
+    and its patch lie, so that they are written once and never moved. With sign -1 they are the
+    images of the least activation; `activation` is then kept with its sign turned.
     """
 
-    def __init__(self, n_units: int, n_patch: int, k: int, device: torch.device | str) -> None:
+    def __init__(
+        self, n_units: int, n_patch: int, k: int, device: torch.device | str, *, sign: int = 1
+    ) -> None:
         if k < 1:
             raise ValueError(f"k must be >= 1, got {k}")
+        if sign not in (1, -1):
+            raise ValueError(f"sign must be 1 or -1, got {sign}")
         self.k = k
+        self.sign = sign
         self.activation = torch.full((n_units, k), -torch.inf, device=device)
         self.image_id = torch.full((n_units, k), _NO_IMAGE, device=device)
         self.patch = torch.zeros((n_units, k), dtype=torch.int16, device=device)
@@ -61,7 +69,7 @@ class LayerExemplars:
             activations: (batch, patch, n_units), floating point.
             image_ids: (batch,) int64, none of them seen before.
         """
-        best = activations.amax(dim=1)
+        best = activations.amax(dim=1) if self.sign > 0 else -activations.amin(dim=1)
         values = torch.cat([self.activation, best.T.to(torch.float32)], dim=1)
         ids = torch.cat([self.image_id, image_ids.expand(values.shape[0], -1)], dim=1)
         by_id = ids.argsort(dim=1)
@@ -89,22 +97,27 @@ class LayerExemplars:
             heatmap, scale, zero = quantize_heatmaps(maps)
             at = (units, self.slot[units, rows])
             self.heatmap[at], self.scale[at], self.zero[at] = heatmap, scale, zero
-            self.patch[at] = maps.argmax(dim=1).to(torch.int16)
+            self.patch[at] = (self.sign * maps).argmax(dim=1).to(torch.int16)
 
     def rows(self) -> dict[str, Tensor]:
         """Give the exemplars found, by unit and rank, on the host.
+
+        Of negative ones only those below 0.
 
         Returns:
             `unit` and `rank` (from 1) and the columns `image_id`, `activation`, `patch`,
             `heatmap` (rows, n_patch), `heatmap_scale`, `heatmap_zero`.
         """
-        unit, row = (self.image_id != _NO_IMAGE).nonzero(as_tuple=True)
+        is_kept = self.image_id != _NO_IMAGE
+        if self.sign < 0:
+            is_kept &= self.activation > 0
+        unit, row = is_kept.nonzero(as_tuple=True)
         slot = self.slot[unit, row]
         columns = {
             "unit": unit,
             "rank": row + 1,
             "image_id": self.image_id[unit, row],
-            "activation": self.activation[unit, row],
+            "activation": self.sign * self.activation[unit, row],
             "patch": self.patch[unit, slot],
             "heatmap": self.heatmap[unit, slot],
             "heatmap_scale": self.scale[unit, slot],

@@ -23,6 +23,7 @@ from timm.models import save_for_hf
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
+    Gemma2Config,
     Gemma3TextConfig,
     GemmaConfig,
     GPT2Config,
@@ -31,6 +32,7 @@ from transformers import (
     LlamaConfig,
     MistralConfig,
     OPTConfig,
+    Phi3Config,
     PhiConfig,
     PreTrainedConfig,
     PreTrainedTokenizerFast,
@@ -153,8 +155,10 @@ FAMILIES: Mapping[str, tuple[Callable[[Size, int], PreTrainedConfig], bool]] = {
     "qwen2": (_like_llama(Qwen2Config), False),
     "qwen3": (_like_llama(Qwen3Config, head_dim=16), False),
     "gemma": (_like_llama(GemmaConfig, head_dim=16), True),
+    "gemma2": (_like_llama(Gemma2Config, head_dim=16, query_pre_attn_scalar=16), True),
     "gemma3": (_like_llama(Gemma3TextConfig, head_dim=16, query_pre_attn_scalar=16), True),
     "phi": (_like_llama(PhiConfig), False),
+    "phi3": (_like_llama(Phi3Config, pad_token_id=None), False),
 }
 
 

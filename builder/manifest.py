@@ -56,6 +56,7 @@ def new_manifest(
             "d_model": model.d_model,
             "d_vocab": model.d_vocab,
             "is_gated": model.architecture.is_gated,
+            **_negative(model),
             "grid_rows": config.grid[0],
             "grid_columns": config.grid[1],
         },
@@ -65,6 +66,12 @@ def new_manifest(
         "shards": [],
         "skipped": [],
     }
+
+
+def _negative(model: LanguageModel) -> dict[str, int]:
+    """Say how many negative exemplars there are; nothing where there is none."""
+    n_negative = model.architecture.n_negative_exemplars
+    return {"n_negative_exemplars": n_negative} if n_negative else {}
 
 
 def _sources(dataset: CocoDataset, execution: Execution) -> dict[str, str]:

@@ -19,11 +19,13 @@ import pyarrow as pa
 from atlas_db.errors import RunError
 from atlas_db.run_format import (
     DATASET_SCHEMAS,
+    MORE_SHARD_SCHEMAS,
     SHARD_SCHEMAS,
     WEIGHTS_SCHEMAS,
     file_sha256,
     read_manifest,
     shard_folder,
+    shard_schemas,
     write_json,
     write_table,
 )
@@ -88,7 +90,7 @@ def write_shard(
     final = shard_folder(run, index)
     partial = final.with_name(final.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    write_once(partial, tables, SHARD_SCHEMAS)
+    write_once(partial, tables, {**SHARD_SCHEMAS, **MORE_SHARD_SCHEMAS})
     shard = {
         "index": index,
         "start": bounds[0],
@@ -116,12 +118,12 @@ def sync_folder(folder: Path) -> None:
 
 def read_shard(run: Path, index: int, bounds: tuple[int, int]) -> dict[str, Any] | None:
     """Read a shard's description if the shard is whole; None if it has to be made (again)."""
-    folder = shard_folder(run, index)
+    folder, manifest = shard_folder(run, index), read_manifest(run)
     try:
         shard = json.loads((folder / "shard.json").read_text(encoding="utf-8"))
         is_whole = (
             (shard["index"], shard["start"], shard["stop"]) == (index, *bounds)
-            and set(shard["files"]) == {f"{name}.parquet" for name in SHARD_SCHEMAS}
+            and set(shard["files"]) == {f"{name}.parquet" for name in shard_schemas(manifest)}
             and all(file_sha256(folder / n) == sha for n, sha in shard["files"].items())
         )
     except (OSError, ValueError, KeyError, TypeError):

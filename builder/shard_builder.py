@@ -207,6 +207,7 @@ class ShardBuilder:
             self.model.d_mlp,
             self.captioner.config.n_patch,
             k=N_EXEMPLARS,
+            n_negative=self.model.architecture.n_negative_exemplars,
             device=self.captioner.device,
         )
 

@@ -30,14 +30,27 @@ class ShardTables:
 
     Args:
         n_layers, d_mlp, n_patch: The model's dimensions and the patches of an image.
+        k: Exemplars of each unit.
+        n_negative: Negative exemplars of each unit; 0 for a table that is not there.
         device: Where exemplars and statistics are kept while streaming.
     """
 
     def __init__(
-        self, n_layers: int, d_mlp: int, n_patch: int, *, k: int, device: torch.device
+        self,
+        n_layers: int,
+        d_mlp: int,
+        n_patch: int,
+        *,
+        k: int,
+        n_negative: int = 0,
+        device: torch.device,
     ) -> None:
         self.d_mlp = d_mlp
         self._exemplars = [LayerExemplars(d_mlp, n_patch, k, device) for _ in range(n_layers)]
+        self._negative = [
+            LayerExemplars(d_mlp, n_patch, n_negative, device, sign=-1)
+            for _ in range(n_layers if n_negative else 0)
+        ]
         self._statistics = [LayerStatistics(d_mlp, device) for _ in range(n_layers)]
         self._rows: dict[str, list[pa.Table]] = {
             name: [] for name in ("captions", "targets", "attributions", "image_units")
@@ -46,6 +59,8 @@ class ShardTables:
     def see_activations(self, layer: int, activations: Tensor, image_ids: Tensor) -> None:
         """Take in a layer's activations (batch, patch, d_mlp) of the images `image_ids`."""
         self._exemplars[layer].update(activations, image_ids)
+        if self._negative:
+            self._negative[layer].update(activations, image_ids)
         self._statistics[layer].update(activations)
 
     def add(
@@ -118,6 +133,9 @@ class ShardTables:
             for name, parts in self._rows.items()
         }
         tables["exemplars"] = pa.concat_tables(self._unit_tables(self._exemplars, _exemplar_table))
+        if self._negative:
+            negative = self._unit_tables(self._negative, _exemplar_table)
+            tables["negative_exemplars"] = pa.concat_tables(negative)
         tables["unit_stats"] = pa.concat_tables(self._unit_tables(self._statistics, _stats_table))
         return tables
 

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, func, select
 
 from atlas_db.errors import NotInAtlasError
 from atlas_db.histogram import QUANTILES
+from atlas_db.queries.of_negative import negative_exemplars
 from atlas_db.queries.paging import check_page, next_offset
 from atlas_db.queries.statements import AMONG, Ranged, bulk_rows, collector_paused, ranged
 from atlas_db.queries.unit_filters import UnitFilters, order
@@ -267,6 +268,7 @@ def unit_records(connection: Connection, first_uid: int, stop_uid: int) -> Itera
 def _records(connection: Connection, first: int, stop: int, last: int) -> Iterator[UnitRecord]:
     tokens = _tokens(connection, first, stop)
     exemplars = _exemplars(connection, first, stop)
+    negative = negative_exemplars(connection, first, stop)
     images = _images(connection, first, stop)
     similar = _similar(connection, first, stop)
     for row in _UNITS.rows(connection, first, stop):
@@ -276,7 +278,8 @@ def _records(connection: Connection, first: int, stop: int, last: int) -> Iterat
             summary_of(row), norm, n_patches, mean, density,
             dict(zip(_QUANTILE_NAMES, quantiles, strict=True)),
             tuple(histogram), tokens.get((uid, 1), ()), tokens.get((uid, -1), ()),
-            exemplars.get(uid, ()), images.get(uid, ()), similar.get(uid, ()),
+            exemplars.get(uid, ()), negative.get(uid, ()), images.get(uid, ()),
+            similar.get(uid, ()),
             uid - 1 if uid > 0 else None, uid + 1 if uid < last else None,
         )  # fmt: skip
 

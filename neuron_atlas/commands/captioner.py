@@ -10,7 +10,7 @@ import click
 #: Of `builder.init_random.FAMILIES`, which is not imported before a command runs.
 FAMILIES = (
     *("gptj", "gpt2", "neox", "opt", "llama", "mistral"),
-    *("qwen2", "qwen3", "gemma", "gemma3", "phi"),
+    *("qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi", "phi3"),
 )
 
 

@@ -61,13 +61,18 @@ def unit_text(record: UnitRecord) -> str:
         _token_table("promotes", record.promoted),
         _token_table("suppresses", record.suppressed),
     ]
-    if record.exemplars:
+    shown = (
+        (record.exemplars, "most active in"),
+        (record.negative_exemplars, "most negative in: promotes what it suppresses"),
+    )
+    for exemplars, what in shown:
         rows = [
             (str(e.rank), str(e.image_id), number(e.activation), str(e.patch), e.caption)
-            for e in record.exemplars
+            for e in exemplars
         ]
-        names = ("rank", "image", "activation", "patch", "most active in")
-        parts.append(table(names, rows, right=(0, 1, 2, 3)))
+        if rows:
+            names = ("rank", "image", "activation", "patch", what)
+            parts.append(table(names, rows, right=(0, 1, 2, 3)))
     if record.images:
         spoken = [
             (str(i.image_id), i.target_word, str(i.rank), number(i.attribution))

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
+import numpy.typing as npt
+
 from atlas_db.experiment_records import TextExemplarRecord, UnitFigures
 from atlas_db.queries import SQL_OF
-from atlas_db.records import TokenRecord, UnitRecord, UnitSummary, unit_name
+from atlas_db.records import ExemplarRecord, TokenRecord, UnitRecord, UnitSummary, unit_name
 from atlas_site.addresses import LAYERS_PAGE, base_of, layer_address, unit_address
 from atlas_site.charts import histogram_svg
 from atlas_site.context import Site
@@ -29,6 +32,9 @@ from atlas_site.pieces import (
 from atlas_site.shell import FilledPage
 from atlas_site.strips import strip_style
 from atlas_site.text import count, counted, number, percent, prose, spell, token_html
+
+#: Tokens that stand for a unit.
+_N_LEAD_TOKENS = 4
 
 #: Words of a caption shown under an exemplar; the image's page has the whole.
 _CAPTION_CHARACTERS = 72
@@ -57,7 +63,7 @@ def unit_page(
     content = (
         trail(base, steps, turns(base, previous, following, noun="unit"))
         + f'<div class="na-title"><h1 class="na-name">{unit.name}</h1>'
-        + f'<p class="na-lead">{token_chips(unit.top_tokens[:4])}</p>'
+        + f'<p class="na-lead">{token_chips(unit.top_tokens[:_N_LEAD_TOKENS])}</p>'
         + f'<p class="na-badges">{badges(unit, site.info.n_images)}</p></div>'
         + f'<div class="na-unit">{_says(site, base, record)}{_sees(site, base, record)}'
         + f"{_believe(site, base, record)}</div>"
@@ -111,21 +117,47 @@ def _sees(site: Site, base: str, record: UnitRecord) -> str:
     if not exemplars:
         tiles = '<p class="na-none">No image was kept for this unit.</p>'
     else:
-        style = strip_style([exemplar.heatmap for exemplar in exemplars], site.grid)
-        tiles = f'<div class="na-grid" style="{style}">' + "".join(
-            f"<figure>{tile(site, base, exemplar.image_id, index)}<figcaption>"
-            f"<b>{number(exemplar.activation)}</b> {_shortened(exemplar.caption)}"
-            "</figcaption></figure>"
-            for index, exemplar in enumerate(exemplars)
-        )
-        tiles += "</div>"
+        tiles = _tiles(site, base, exemplars, [exemplar.heatmap for exemplar in exemplars])
     return (
         f'<section class="na-sees"><h2>What it sees</h2>{HEAT_CONTROLS}{tiles}'
         f'<p class="na-hint">The {len(exemplars)} images with its greatest '
         f"{hint(base, 'exemplars', 'activation')}, which is the number below each, before the "
         "caption that the model wrote. Each heatmap runs from its own least to its own greatest "
-        "activation.</p></section>"
+        f"activation.</p>{_sees_less(site, base, record)}</section>"
     )
+
+
+def _sees_less(site: Site, base: str, record: UnitRecord) -> str:
+    """Show where a gated unit is most negative, brightest where it is most so."""
+    exemplars = record.negative_exemplars
+    if not exemplars:
+        return ""
+    tiles = _tiles(site, base, exemplars, [255 - exemplar.heatmap for exemplar in exemplars])
+    return (
+        f'<h3>Most negative</h3><p class="na-lead">{token_chips(_texts(record.suppressed))}</p>'
+        f'{tiles}<p class="na-hint">Where a {hint(base, "negative", "gated unit")}\'s activation '
+        "is negative, it promotes the tokens that it suppresses elsewhere: these. Each heatmap is "
+        "brightest where the activation is least.</p>"
+    )
+
+
+def _texts(tokens: Sequence[TokenRecord]) -> tuple[str, ...]:
+    return tuple(token.token for token in tokens[:_N_LEAD_TOKENS])
+
+
+def _tiles(
+    site: Site,
+    base: str,
+    exemplars: Sequence[ExemplarRecord],
+    heatmaps: Sequence[npt.NDArray[np.uint8]],
+) -> str:
+    tiles = "".join(
+        f"<figure>{tile(site, base, exemplar.image_id, index)}<figcaption>"
+        f"<b>{number(exemplar.activation)}</b> {_shortened(exemplar.caption)}"
+        "</figcaption></figure>"
+        for index, exemplar in enumerate(exemplars)
+    )
+    return f'<div class="na-grid" style="{strip_style(heatmaps, site.grid)}">{tiles}</div>'
 
 
 @lru_cache(maxsize=1 << 15)

@@ -63,6 +63,39 @@ def test_heatmaps_belong_to_their_rows(activations: Tensor, image_ids: Tensor) -
         assert float(rows["activation"][i]) == float(exact.max())
 
 
+@pytest.mark.parametrize("sizes", [[40], [1] * 40, [17, 1, 22]])
+def test_negative_exemplars_are_a_full_sort(
+    activations: Tensor, image_ids: Tensor, sizes: list[int]
+) -> None:
+    """The least first, ties by image; where a unit is nowhere below 0 it has none."""
+    activations = activations.clone()
+    activations[:, :, 3] = activations[:, :, 3].abs()
+    activations[5:, :, 4] = activations[5:, :, 4].abs()
+    found = LayerExemplars(N_UNITS, N_PATCH, K, "cpu", sign=-1)
+    for part, ids in zip(activations.split(sizes), image_ids.split(sizes), strict=True):
+        found.update(part, ids)
+    rows = found.rows()
+    position = {image: i for i, image in enumerate(image_ids.tolist())}
+    for unit in range(N_UNITS):
+        least = activations[:, :, unit].amin(1).tolist()
+        expected = sorted(zip(least, image_ids.tolist(), strict=True))
+        mine = rows["unit"] == unit
+        pairs = zip(rows["activation"][mine].tolist(), rows["image_id"][mine].tolist(), strict=True)
+        assert list(pairs) == [row for row in expected if row[0] < 0][:K]
+    assert not (rows["unit"] == 3).any()
+    assert (rows["unit"] == 4).sum() <= 5
+    for i in range(len(rows["unit"])):
+        exact = activations[position[int(rows["image_id"][i])], :, rows["unit"][i]]
+        read = rows["heatmap"][i] * rows["heatmap_scale"][i] + rows["heatmap_zero"][i]
+        assert (read - exact).abs().max() <= rows["heatmap_scale"][i] * 0.5001
+        assert int(rows["patch"][i]) == int(exact.argmin())
+
+
+def test_another_sign_is_refused() -> None:
+    with pytest.raises(ValueError, match="sign must be 1 or -1, got 0"):
+        LayerExemplars(N_UNITS, N_PATCH, K, "cpu", sign=0)
+
+
 def test_fewer_images_than_k(activations: Tensor, image_ids: Tensor) -> None:
     rows = stream(activations[:5], image_ids[:5], [2, 3])
     assert (rows["unit"] == 0).sum() == 5
