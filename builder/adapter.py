@@ -8,12 +8,14 @@ Source: Merullo et al., Linearly Mapping from Image to Text Space (arXiv 2209.15
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from atlas_db.errors import CaptionerError
 from builder.loading import LOAD_ERRORS
@@ -78,15 +80,29 @@ def load_adapter(
 def save_adapter(path: Path, adapter: torch.nn.Linear) -> None:
     """Write an adapter as safetensors, or as LiMBeR's code reads it where the name ends in .ckpt.
 
-    Written under `.partial` first, then renamed.
+    Written under `.partial` first, flushed, then renamed.
+
+    Raises:
+        OSError: The disk is full, or fails; what was half written is removed.
     """
     state = {
         "weight": adapter.weight.detach().cpu().contiguous(),
         "bias": adapter.bias.detach().cpu().contiguous(),
     }
-    partial = path.with_name(path.name + ".partial")
+    # In memory first: the libraries' own writers do not say that it was the disk.
     if path.suffix == ".safetensors":
-        save_file(state, partial)
+        content = save(state)
     else:
-        torch.save(state, partial)
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        content = buffer.getvalue()
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
     partial.replace(path)

@@ -17,9 +17,11 @@ from pathlib import Path
 from atlas_db.run_format import write_json
 from builder.adapter import load_adapter
 from builder.captioner import Captioner
+from builder.full_disk import explain_full_disk
 from builder.settings import Progress, no_progress
 from builder.training.assemble import ADAPTER_FILE, NewCaptioner, assemble, write_trained
 from builder.training.caption_loss import FrozenLanguage
+from builder.training.checkpoints import FULL_DISK_ADVICE
 from builder.training.features import CachedFeatures, EncodedPairs, FeatureSource
 from builder.training.pairs import Pairs
 from builder.training.recipe import TrainingRecipe
@@ -72,7 +74,11 @@ def run_job(
     Raises:
         CaptionerError, DatasetError, RunError: See `assemble` and `train_adapter`.
     """
-    world = world or World()
+    with explain_full_disk(job.out, FULL_DISK_ADVICE):
+        return _run(job, world or World(), progress, say)
+
+
+def _run(job: TrainingJob, world: World, progress: Progress, say: Callable[[str], None]) -> Path:
     work = job.out / TRAINING_FOLDER
     device = job.device if world.device is None else str(world.device)
     if world.is_first:

@@ -7,6 +7,7 @@ features of those images that could be read and which these are.
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from atlas_db.errors import CaptionerError, RunError
 from atlas_db.run_format import write_json
 from builder.captioner_config import CaptionerConfig
 from builder.encoders import PatchEncoder
+from builder.full_disk import explain_full_disk
 from builder.images import normalise
 from builder.settings import Progress, no_progress
 from builder.training.pairs import PairImages, Pairs, Unread
@@ -30,6 +32,10 @@ from builder.training.pairs import PairImages, Pairs, Unread
 _IMAGES_PER_FILE = 512
 #: Images that are encoded at once when the cache is filled.
 _CACHE_BATCH = 32
+_FULL_DISK_ADVICE = (
+    "The files of features that are whole are kept: make room, or train without --cache-features, "
+    "and give the same command again."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +252,22 @@ class CachedFeatures:
                 array[[indices[i] - first for i in batch.positions]] = found
         path = self._path(number)
         partial = path.with_name(path.name + ".partial")
-        with partial.open("wb") as file:
-            np.save(file, np.zeros((0, 1, self.width), np.float16) if array is None else array)
-        partial.replace(path)
-        write_json(path.with_suffix(".json"), {"unread": unread})
+        with explain_full_disk(self._folder, _FULL_DISK_ADVICE):
+            nothing = np.zeros((0, 1, self.width), np.float16)
+            _write_array(partial, nothing if array is None else array)
+            partial.replace(path)
+            write_json(path.with_suffix(".json"), {"unread": unread})
+
+
+def _write_array(path: Path, array: np.ndarray) -> None:
+    """Write a .npy; numpy's own writer does not say that the disk was full."""
+    try:
+        with path.open("wb") as file:
+            header = np.lib.format.header_data_from_array_1_0(array)
+            np.lib.format.write_array_header_1_0(file, header)
+            file.write(array.reshape(-1).view(np.uint8))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise

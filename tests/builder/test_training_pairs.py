@@ -328,6 +328,33 @@ def test_cached_and_folder_pairs_by_command(tmp_path: Path, captioner_folder: Pa
 
 
 @pytest.mark.parametrize(
+    ("partial", "message"),
+    [
+        ("cache/00000.npy.partial", "files of features that are whole are kept"),
+        ("out/training/checkpoint.pt.partial", "The last whole checkpoint is kept"),
+        ("out/adapter.safetensors.partial", "The last whole checkpoint is kept"),
+        ("out/proj.ckpt.partial", "The last whole checkpoint is kept"),
+    ],
+)
+def test_a_full_disk_at_any_file(
+    partial: str, message: str, tmp_path: Path, captioner_folder: Path
+) -> None:
+    """Whatever file does not fit is named by its folder, and the same command then goes on."""
+    coco = write_small_coco(tmp_path / "coco", 8)
+    same = ["--like", captioner_folder, "--coco", coco, "--split", SPLIT, *QUICK]
+    same += ["--cache-features", tmp_path / "cache", "--out", tmp_path / "out"]
+    (tmp_path / partial).parent.mkdir(parents=True)
+    (tmp_path / partial).symlink_to("/dev/full")
+    result = run_command(*same)
+    assert result.exit_code == 1
+    assert "is full" in result.output
+    assert message in result.output
+    assert not (tmp_path / partial).is_symlink()
+    assert run_command(*same).exit_code == 0
+    assert load_captioner(tmp_path / "out").config.notice == ""
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "Where are the pairs?"),
