@@ -24,6 +24,13 @@ from neuron_atlas.commands.serve import serve
 from neuron_atlas.commands.site import site
 from neuron_atlas.commands.train_adapter import train_adapter
 
+#: The extra that brings a library which the builder alone does without.
+EXTRAS = {
+    **dict.fromkeys(("duckdb", "sqlalchemy", "snowballstemmer", "spylls", "symspellpy"), "db"),
+    **dict.fromkeys(("mkdocs", "material"), "site"),
+    **dict.fromkeys(("apiflask", "flask", "prometheus_client", "pydantic", "waitress"), "api"),
+}
+
 
 class AtlasGroup(click.Group):
     """Shows the errors of the domain as sentences, not as tracebacks; lists commands in order."""
@@ -33,6 +40,14 @@ class AtlasGroup(click.Group):
             return super().invoke(ctx)
         except AtlasError as error:
             raise click.ClickException(str(error)) from error
+        except ModuleNotFoundError as error:
+            library = (error.name or "").partition(".")[0]
+            if library not in EXTRAS:
+                raise
+            raise click.ClickException(
+                f"this needs {library}, which is not installed. Install it with "
+                f"`pip install 'neuron-atlas[{EXTRAS[library]}]'`."
+            ) from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)

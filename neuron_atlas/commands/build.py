@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,12 @@ def build(
 
     if part and ray_address:
         raise click.UsageError("--shard and --ray exclude one another: Ray shares shards out.")
+    if not (no_ingest or part or find_spec("duckdb")):
+        raise click.UsageError(
+            "DuckDB, which the atlas is a file of, is not installed here. Install it with "
+            "`pip install 'neuron-atlas[db]'`; or stop at the run folder with --no-ingest, and "
+            "run `neuron-atlas ingest` where it is installed."
+        )
     execution = Execution(
         batch_size=options.pop("batch_size"),
         n_workers=options.pop("n_workers"),
