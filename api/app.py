@@ -24,6 +24,7 @@ from api import (
     images,
     openapi,
     operations,
+    quick_answers,
     rate_limit,
     response_cache,
     sql,
@@ -105,14 +106,12 @@ def create_app(
     _configure(app)
     source, cache = AtlasSource(database), ResponseCache()
     metrics, limit = Metrics(source), RateLimit("/api", requests_per_s)
+    quick = QuickAnswers(source, cache, PREFIX)
     app.wsgi_app = Front(  # type: ignore[method-assign]
-        app.wsgi_app,
-        cors=Cors(origins, "/api"),
-        limit=limit,
-        metrics=metrics,
-        quick=QuickAnswers(source, cache, PREFIX),
+        app.wsgi_app, cors=Cors(origins, "/api"), limit=limit, metrics=metrics, quick=quick
     )
     front.register(app)
+    quick_answers.register(app, quick)
     answers.register(app, source)
     errors.register(app)
     sql.register(app, sql_limits)

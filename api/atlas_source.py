@@ -72,6 +72,12 @@ class AtlasSource:
         self._replaced: list[OpenAtlas] = []  # and still read
         self._changed = threading.Condition()
 
+    @property
+    def has_answers(self) -> bool:
+        """Whether the atlas that was leased last has answers beside it, as far as is known."""
+        current = self._current
+        return current is not None and current.answers.is_open
+
     def acquire(self) -> OpenAtlas:
         """Lease the atlas that is published now; `release` it.
 

@@ -9,6 +9,8 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
+from flask import Flask
+
 from api import cursors, http_caching
 from api.atlas_source import AtlasSource, OpenAtlas
 from api.parameters import MAX_WORD, ConceptQuery
@@ -26,6 +28,20 @@ _PLAIN_QUERIES = ("", f"limit={N_CONCEPT_UNITS}", f"match=exact&limit={N_CONCEPT
 _PLAIN_CONCEPT = ConceptQuery().model_dump(mode="json")
 
 
+_QUICK = "quick_answers"
+
+
+def register(app: Flask, quick: QuickAnswers) -> None:
+    """Let the server know what `app` answers at once."""
+    app.extensions[_QUICK] = quick
+
+
+def of(app: Flask) -> QuickAnswers:
+    """Give what `app` answers at once."""
+    found: QuickAnswers = app.extensions[_QUICK]
+    return found
+
+
 class QuickAnswers:
     """What can be answered at once.
 
@@ -41,6 +57,14 @@ class QuickAnswers:
         self._prefix = prefix
         self._unit = re.compile(re.escape(prefix) + "/units/([0-9]{1,9})/([0-9]{1,9})")
         self._concepts = f"{prefix}/concepts/"
+
+    def are_probable(self, path: str, query: str) -> bool:
+        """Say of an address whether its answer is written out; looks at no file."""
+        if not self._source.has_answers:
+            return False
+        if path.startswith(self._concepts):
+            return query in _PLAIN_QUERIES
+        return not query and self._unit.fullmatch(path) is not None
 
     def find(self, environ: WSGIEnvironment) -> Kept | None:
         """Give the answer to a request, as it goes out with status 200; None: ask Flask."""

@@ -18,8 +18,9 @@ from waitress.channel import HTTPChannel
 from waitress.server import create_server
 from waitress.task import ErrorTask
 
-from api import answers, sql
+from api import answers, quick_answers, sql
 from api.app import MAX_BODY_BYTES
+from api.lanes import Lanes
 from api.preparing import Preparing
 from atlas_db.as_json import dumps
 from atlas_db.errors import AtlasError
@@ -128,7 +129,7 @@ def run(
     Args:
         app: Of `api.app.create_app`.
         listening: Of `listen`.
-        n_threads: Requests that are worked on at once.
+        n_threads: Requests that are worked on at once, beside those that are answered at once.
         proxy: Address of a proxy that says in X-Forwarded-For who the client is.
         prepares: Write the answers for units and concepts beside the atlas, in the background.
         when_ready: Called once connections are taken.
@@ -137,7 +138,7 @@ def run(
     server: Any = create_server(
         app,
         sockets=[listening],
-        threads=n_threads,
+        _dispatcher=Lanes(n_threads, quick_answers.of(app).are_probable),
         ident="neuron-atlas",
         max_request_body_size=MAX_BODY_BYTES,
         **({} if proxy is None else {"trusted_proxy": proxy, **_PROXY}),

@@ -214,6 +214,11 @@ class ReadyAnswers:
                 self._is_open = self.path.is_file() and self._is_of_the_atlas()
             return self._is_open
 
+    @property
+    def is_open(self) -> bool:
+        """Whether they were there when it was looked last."""
+        return self._is_open
+
     def unit(self, uid: int) -> bytes | None:
         """Give a unit's JSON, packed with gzip; None if it is not there."""
         row = self._get("SELECT body FROM units WHERE uid = ?", uid)

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from api import quick_answers
 from api.app import create_app
 from atlas_db import queries
 from atlas_db.connection import Connection
@@ -157,6 +158,22 @@ def test_lists_of_units_are_made_of_their_summaries(
         assert found.headers.get("Link") == wanted.headers.get("Link")
         assert found.headers.get("X-Total") == wanted.headers.get("X-Total")
         address = "/api/v1/units" + found.headers.get("Link", "").partition(">")[0].strip("<")
+
+
+def test_the_server_knows_what_is_answered_at_once(prepared: Path, synthetic_atlas: Path) -> None:
+    app = create_app(prepared, sql_limits=None)
+    are_probable = quick_answers.of(app).are_probable
+    assert not are_probable("/api/v1/units/1/2", "")  # nobody has asked yet
+    app.test_client().get("/readyz")
+    app.test_client().get("/api/v1/units/1/2")
+    assert are_probable("/api/v1/units/1/2", "")
+    assert are_probable("/api/v1/concepts/water", "limit=100")
+    for path, query in (("units/1/2", "embed=1"), ("units/1/2/similar", ""), ("units", ""),
+                        ("concepts/water", "match=family"), ("sql", "q=SELECT 1")):  # fmt: skip
+        assert not are_probable(f"/api/v1/{path}", query)
+    without = create_app(synthetic_atlas, sql_limits=None)
+    without.test_client().get("/api/v1/units/1/2")
+    assert not quick_answers.of(without).are_probable("/api/v1/units/1/2", "")
 
 
 def ask_nobody(*_arguments: object) -> None:

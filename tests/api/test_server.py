@@ -11,18 +11,27 @@ from flask import Flask, Response
 from waitress.adjustments import Adjustments
 from waitress.server import create_server
 
+from api.lanes import Lanes
 from api.server import _Channel
 
 BODY = b"".join(b"%08d" % number for number in range(500_000))  # 4 MB: more than a socket takes
 
 
 @pytest.fixture
-def port() -> Iterator[int]:
+def go_on() -> threading.Event:
+    """What answers of `/held` wait for."""
+    return threading.Event()
+
+
+@pytest.fixture
+def port(go_on: threading.Event) -> Iterator[int]:
     app = Flask(__name__)
     app.add_url_rule("/", "body", lambda: Response(BODY))
     app.add_url_rule("/small", "small", lambda: Response(b"small"))
+    app.add_url_rule("/held", "held", lambda: Response(b"held" if go_on.wait(30) else b"late"))
     listening = socket.create_server(("127.0.0.1", 0))
-    server = create_server(app, sockets=[listening], threads=4)
+    lanes = Lanes(4, lambda path, query: (path, query) == ("/small", "quick"))
+    server = create_server(app, sockets=[listening], _dispatcher=lanes)
     server.channel_class = _Channel
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -64,6 +73,21 @@ def test_slow_readers_get_all_and_hold_nobody_up(port: int) -> None:
     for thread in threads:
         thread.join(30)
     assert slow == [BODY] * 8
+
+
+def test_what_is_answered_at_once_waits_for_nobody(port: int, go_on: threading.Event) -> None:
+    held: list[bytes] = []
+    threads = [threading.Thread(target=lambda: held.append(ask(port, "/held"))) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for _ in range(20):
+        assert ask(port, "/small?quick") == b"small"
+    assert not held
+    go_on.set()
+    for thread in threads:
+        thread.join(30)
+    assert held == [b"held"] * 12
+    assert ask(port, "/small") == b"small"
 
 
 def test_the_loop_leaves_an_answer_to_the_thread_that_sends_it() -> None:
