@@ -53,9 +53,13 @@ from builder.experiments.stability import STABILITY
 from builder.experiments.text import TEXT
 from builder.full_disk import explain_full_disk
 from builder.manifest import versions
-from builder.run_folder import FULL_DISK_ADVICE, sync_folder
+from builder.run_folder import sync_folder
 from builder.run_lock import lock_run
 
+#: How to go on with a report after the disk was full.
+_FULL_DISK_ADVICE = (
+    "Make room and give the same command again: what is finished of the experiments is kept."
+)
 #: Every experiment, in the order of the report.
 EXPERIMENTS: tuple[Experiment, ...] = (
     CAPTIONS,
@@ -112,7 +116,7 @@ def run_experiments(
         RunError: Another report or build is writing the run folder, or its disk is full.
     """
     run = context.run.path
-    with lock_run(run), explain_full_disk(run, FULL_DISK_ADVICE):
+    with lock_run(run), explain_full_disk(run, _FULL_DISK_ADVICE):
         for experiment in experiments:
             yield run_experiment(context, experiment)
 

@@ -9,6 +9,7 @@ import pytest
 
 from atlas_db.errors import ExperimentError, RunError
 from atlas_db.experiment_format import experiment_folder, read_experiment
+from builder.experiments import run
 from builder.experiments.context import Chunks, ExperimentContext, FinishedRun, ReportSettings
 from builder.experiments.experiment import Experiment, Figure, Outcome, left_out, nothing
 from builder.experiments.run import EXPERIMENTS, choose_experiments, run_experiment, run_experiments
@@ -52,8 +53,8 @@ def context(lone_context: ExperimentContext, tmp_path: Path) -> ExperimentContex
     """The same run, copied: tests write into it."""
     import shutil
 
-    run = shutil.copytree(lone_context.run.path, tmp_path / "run")
-    return replace(lone_context, run=FinishedRun(Path(run)))
+    folder = shutil.copytree(lone_context.run.path, tmp_path / "run")
+    return replace(lone_context, run=FinishedRun(Path(folder)))
 
 
 def test_a_finished_experiment_is_not_run_again(context: ExperimentContext) -> None:
@@ -99,6 +100,24 @@ def test_a_stopped_experiment_redoes_one_chunk(context: ExperimentContext) -> No
     going_on = Counting()
     assert run_experiment(context, going_on.experiment()).is_new
     assert going_on.made == [2]
+
+
+def test_a_full_disk_says_that_what_is_finished_is_kept(
+    context: ExperimentContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fills_up(path: Path, table: pa.Table, schema: pa.Schema) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    first, second = Counting().experiment(), replace(Counting().experiment(), name="second")
+    going = run_experiments(context, [first, second])
+    assert next(going).is_new
+    monkeypatch.setattr(run, "write_table", fills_up)
+    with pytest.raises(RunError, match=r"is full\. Make room .*: what is finished of the exp"):
+        next(going)
+    monkeypatch.undo()
+    news = [finished.is_new for finished in run_experiments(context, [first, second])]
+    assert news == [False, True]
 
 
 def test_chunks_of_other_settings_are_forgotten(context: ExperimentContext) -> None:
