@@ -64,22 +64,6 @@ def test_several_tiles_are_refused(
         load_captioner(tmp_path / "captioner")
 
 
-def test_pan_and_scan_is_refused(tmp_path: Path) -> None:
-    """A Gemma 3 processor that cuts an image into crops as well."""
-    write_tiny_captioner("gemma3", tmp_path)
-    path = tmp_path / "checkpoint" / "processor_config.json"
-    content = json.loads(path.read_text())
-    content["image_processor"] |= {
-        "do_pan_and_scan": True,
-        "pan_and_scan_min_crop_size": 8,
-        "pan_and_scan_max_num_crops": 4,
-        "pan_and_scan_min_ratio_to_activate": 0.5,
-    }
-    path.write_text(json.dumps(content))
-    with pytest.raises(CaptionerError, match="Wanted one tile: switch image splitting or pan and"):
-        load_captioner(tmp_path / "captioner")
-
-
 def test_another_number_of_patches_is_refused(tmp_path: Path) -> None:
     """A Qwen processor that makes the image smaller than captioner.json says."""
     write_tiny_captioner("qwen2_5_vl", tmp_path)
