@@ -66,6 +66,10 @@ def _shards(name: str, entries: Sequence[Entry]) -> tuple[list[str], list[FindFi
     return firsts, files
 
 
+def _order(entry: Entry, prefix: str) -> tuple[bool, int, str]:
+    return entry[0] != prefix, -entry[1], entry[0]
+
+
 def _heads(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
     """Collect the best entries of each prefix that spans many shards."""
     places: defaultdict[str, list[int]] = defaultdict(list)
@@ -77,8 +81,9 @@ def _heads(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
     for prefix, found in places.items():
         spanned = found[-1] // SHARD_SIZE - found[0] // SHARD_SIZE + 1
         if spanned > N_WHOLE_SHARDS:
-            best = sorted(found, key=lambda place: (-entries[place][1], entries[place][0]))
-            heads[prefix] = [entries[place] for place in best[:N_HEAD]]
+            # The prefix itself comes first where it is a concept, as among all suggestions.
+            best = sorted((entries[place] for place in found), key=lambda one: _order(one, prefix))
+            heads[prefix] = best[:N_HEAD]
     return heads
 
 

@@ -118,6 +118,12 @@ export class Finder {
     return [Math.max(0, last(prefix)), last(prefix + LAST)];
   }
 
+  /** Give the best concepts of a prefix that many shards hold, or null. */
+  async heads(prefix) {
+    const { heads } = await this.index();
+    return Object.hasOwn(heads, prefix) ? heads[prefix] : null;
+  }
+
   /** Give the entries of `kind` that begin with `prefix`, from `most` shards at most. */
   async entries(kind, prefix, most = 3) {
     const [first, last] = await this.range(kind, prefix);
@@ -126,7 +132,7 @@ export class Finder {
     for (let i = first; i <= stop; i++) wanted.push(this.fetch(`${kind}${i}`));
     const found = (await Promise.all(wanted)).flat().filter((entry) => entry[0].startsWith(prefix));
     if (stop === last || kind !== "concepts") return found;
-    const heads = (await this.index()).heads[prefix] ?? [];
+    const heads = (await this.heads(prefix)) ?? [];
     const seen = new Set(heads.map((entry) => entry[0]));
     return [...heads, ...found.filter((entry) => !seen.has(entry[0]))];
   }
@@ -179,11 +185,12 @@ export class Finder {
   }
 
   async concepts(word, limit) {
-    const found = await this.entries("concepts", word);
+    // A short prefix is answered by the index, which is at hand: no shard is waited for.
+    const found = (await this.heads(word)) ?? (await this.entries("concepts", word));
     if (found.length) {
       const best = (a, b) => (b[0] === word) - (a[0] === word) || b[1] - a[1] || compare(a[0], b[0]);
-      const rows = found.sort(best).slice(0, limit).map((entry) => this.concept(entry));
-      return { rows: [...rows, this.narrow(rows.length ? found[0][0] : word)], words: "" };
+      const first = [...found].sort(best).slice(0, limit);
+      return { rows: [...first.map((entry) => this.concept(entry)), this.narrow(first[0][0])], words: "" };
     }
     const family = await this.family(word);
     if (family.length) {

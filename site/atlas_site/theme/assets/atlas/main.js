@@ -12,6 +12,9 @@ for (const input of document.querySelectorAll("[data-atlas-search]")) {
   attachSearch(input, document.getElementById(input.dataset.atlasSearch), finder);
 }
 startHeatmaps();
+// The first key is answered at once when the index is there already.
+const whenIdle = window.requestIdleCallback ?? ((then) => setTimeout(then, 200));
+addEventListener("load", () => whenIdle(() => finder.index().catch(() => {})));
 const explore = document.querySelector("[data-explore]");
 if (explore) import("./explore.js").then(({ startExplore }) => startExplore(explore, finder));
 const ask = document.querySelector("[data-ask]");
