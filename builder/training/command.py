@@ -99,6 +99,7 @@ def _run(job: TrainingJob, world: World, progress: Progress, say: Callable[[str]
     for sentence in job.pairs.left_out if world.is_first else ():
         say(f"Warning: {sentence}")
     language = FrozenLanguage(captioner.model, captioner.tokenizer, captioner.config.bos)
+    language.check_tokens()  # before hours of encoding
     source, validate = _sources(job, captioner, language, progress, world)
     # In float32, whatever the captioner's dtype.
     start = load_adapter(work / "untrained" / ADAPTER_FILE)

@@ -4,28 +4,22 @@ from typing import Any
 
 import pytest
 import torch
+from mlp_sums import assert_units_add_up
 from tiny_models import D_MLP, D_MODEL, D_VOCAB, N_LAYERS, tiny_model
 from torch import Tensor
+from transformers import (
+    DeepseekV3Config,
+    GptOssConfig,
+    LlavaConfig,
+    MixtralConfig,
+    Qwen3MoeConfig,
+)
 
 from atlas_db.errors import CaptionerError
-from builder.architectures import ARCHITECTURES
+from builder.architectures import ARCHITECTURES, architecture_of_config
 from builder.language_model import LanguageModel, count_hooks
 
 IDS = torch.tensor([[3, 1, 4, 1, 5]])
-
-
-def outputs_of_mlps(model: LanguageModel) -> tuple[list[Tensor], list[Tensor]]:
-    """Run the model; give every layer's a and what its output matrix put out."""
-    a: list[Tensor] = []
-    out: list[Tensor] = []
-    handles = [
-        module.register_forward_hook(lambda m, i, o: out.append(o)) for module in model._mlp_out
-    ]
-    with model.taps(activation=lambda layer, tensor: a.append(tensor)):
-        model.model(IDS)
-    for handle in handles:
-        handle.remove()
-    return a, out
 
 
 def test_dimensions(model: LanguageModel) -> None:
@@ -35,18 +29,7 @@ def test_dimensions(model: LanguageModel) -> None:
 
 
 def test_units_and_bias_add_up_to_the_mlp(model: LanguageModel) -> None:
-    """sum_k a_k W_out[k] + bias is the MLP's output; a norm's gain after it is in W_out."""
-    for layer, (a, out) in enumerate(zip(*outputs_of_mlps(model), strict=True)):
-        written = sum(a[..., k, None] * model.write_vectors(layer)[k] for k in range(model.d_mlp))
-        bias = model.write_bias(layer)
-        if model.architecture.out_norm:
-            norm = model._find_in_block(layer, model.architecture.out_norm)
-            rms = (out.float().pow(2).mean(-1, keepdim=True) + norm.eps).sqrt()
-            torch.testing.assert_close(
-                (norm(out) * rms).to(out.dtype), written, rtol=1e-5, atol=1e-5
-            )
-        else:
-            torch.testing.assert_close(out, written if bias is None else written + bias)
+    assert_units_add_up(model, lambda: model.model(IDS))
 
 
 def test_a_is_the_non_linearity_of_z(model: LanguageModel) -> None:
@@ -111,6 +94,23 @@ def test_a_mixture_of_experts_is_refused(model: LanguageModel) -> None:
     model.model.config.num_local_experts = 8
     with pytest.raises(CaptionerError, match="mixture of 8 experts: which of them a position goes"):
         LanguageModel(model.model)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        MixtralConfig(),
+        Qwen3MoeConfig(),
+        DeepseekV3Config(),
+        GptOssConfig(),
+        LlavaConfig(text_config=MixtralConfig()),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_published_mixtures_of_experts_are_refused(config: Any) -> None:
+    """By their configurations, before a weight is read; also inside a vision-language model."""
+    with pytest.raises(CaptionerError, match=r"is a mixture of \d+ experts: .* Use a dense model"):
+        architecture_of_config(config)
 
 
 @pytest.mark.parametrize(("gate", "up", "sign"), [(2, 3, 1), (2, -3, -1), (-2, 3, -1), (-2, -3, 1)])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mlp_sums import assert_units_add_up
 from tiny_vision_language import (
     D_MLP,
     N_LAYERS,
@@ -20,7 +21,7 @@ from whole_models import (
     with_z,
 )
 
-from builder.language_model import count_hooks
+from builder.language_model import LanguageModel, count_hooks
 from builder.vision_language.captioner import VisionLanguageCaptioner
 
 
@@ -78,6 +79,13 @@ def test_attribution_approximates_zeroing(
     assert effects[:10].mean() > 3 * random.abs().mean()
 
 
+def test_units_add_up_to_the_mlp(
+    captioner: VisionLanguageCaptioner, inputs: dict[str, Any]
+) -> None:
+    """On the processor's own inputs, image and text."""
+    assert_units_add_up(LanguageModel(captioner.model), lambda: captioner.model(**inputs))
+
+
 def test_no_hook_is_left(captioner: VisionLanguageCaptioner, image: np.ndarray) -> None:
     def fail(layer: int, a: Tensor) -> None:
         raise RuntimeError("disk full")
@@ -85,4 +93,6 @@ def test_no_hook_is_left(captioner: VisionLanguageCaptioner, image: np.ndarray) 
     before = count_hooks(captioner.model)
     with pytest.raises(RuntimeError, match="disk full"):
         detect(captioner, image, fail)
+    assert count_hooks(captioner.model) == before
+    detect(captioner, image)
     assert count_hooks(captioner.model) == before
