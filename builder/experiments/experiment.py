@@ -86,7 +86,7 @@ class Figure:
 def estimated(estimate: Estimate, *, figure: str, measure: str, **more: Any) -> Figure:
     """Make a figure of an estimate and its interval; what is not finite is left out.
 
-    `more` are further columns: arm, part, k, note and so on.
+    `more` are further columns: arm, part, k, note and so on. A test of a single pair has no p.
     """
 
     def finite(number: float) -> float | None:
@@ -97,6 +97,8 @@ def estimated(estimate: Estimate, *, figure: str, measure: str, **more: Any) -> 
         more["note"] = "There was nothing to measure." if estimate.n == 0 else "It is not finite."
     low, high = (finite(estimate.low), finite(estimate.high)) if value is not None else (None, None)
     columns = {"value": value, "low": low, "high": high, "n": estimate.n, **more}
+    if more.get("p_value") is not None:
+        columns["p_value"] = finite(more["p_value"])
     return Figure(figure=figure, measure=measure, **columns)
 
 

@@ -18,6 +18,7 @@ from builder.experiments.words import WordLists
 #: A category with fewer images has no figures of its own.
 MIN_IMAGES = 5
 SINGLE = "images of one object"
+BETTER = "categories whose top units overlap better than random units"
 _ARM_NAMES = {"top": "top units", "random": "random units", "other": "units of another image"}
 _KINDS = {"own": "IoU", "unit": "IoU at the unit's threshold"}
 
@@ -119,7 +120,7 @@ def _of_categories(images: Columns, lists: WordLists, seed: int) -> Iterator[Fig
     pairs = [_known(parts[id_]["top_own"], parts[id_]["random_own"]) for id_ in large]
     q = false_discovery_q([paired_p(*pair, seed=seed) for pair in pairs])
     yield Figure(
-        figure="categories whose top units overlap better than random units",
+        figure=BETTER,
         measure="categories",
         value=float((q < 0.05).sum()),
         n=len(large),

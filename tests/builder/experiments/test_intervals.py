@@ -97,6 +97,16 @@ def test_kolmogorov_smirnov_against_scipy_and_the_definition(sizes: tuple[int, i
     assert found.p == pytest.approx(stats.ks_2samp(one, other).pvalue, rel=0.05)
 
 
+def test_kolmogorov_smirnov_of_samples_that_differ_by_rounding() -> None:
+    one = np.array([0.5, 0.5, 0.5, 0.5, 0.5])
+    found = kolmogorov_smirnov(one, one)
+    assert (found.distance, found.p) == (0, 1)
+    # Scores of five images of which one differs in the last bit: scipy cannot be exact there.
+    found = kolmogorov_smirnov([1, 1, 1, 1, 2.0], [1, 1, 1, 1, np.nextafter(2, 3)])
+    assert found.distance == pytest.approx(0.2)
+    assert 0.9 < found.p <= 1
+
+
 def test_auc_by_counting_pairs() -> None:
     values = np.array([[3.0, 1.0], [1.0, 1.0], [2.0, 1.0], [2.0, 1.0]])
     is_positive = np.array([True, False, True, False])
