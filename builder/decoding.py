@@ -27,9 +27,9 @@ from atlas_db.run_format import N_NEIGHBOURS, N_TOKENS
 from builder.language_model import LanguageModel
 from builder.top_k import top_k, top_k_of_both_signs
 
-#: Of one chunk's logits or cosines; a few such tensors are alive at once. A CPU's stay in its
+#: Of one chunk's logits or cosines; a few such tensors are alive at once. A CPU's stay in its last
 #: cache, so long as a chunk has rows enough for a quick product.
-_CHUNK_BYTES = {"cpu": 2**20}
+_CHUNK_BYTES = {"cpu": 2**23}
 _CHUNK_BYTES_ON_GPU = 2**28
 _LEAST_ROWS = 64
 NORMS = ("none", "final")
