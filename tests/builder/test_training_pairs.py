@@ -275,8 +275,8 @@ def test_a_trained_captioner_is_built_from(tmp_path: Path, captioner_folder: Pat
         logits = captioner.model(inputs_embeds=torch.cat([projected, words], dim=1)).logits
         inputs = captioner.sequence(captioner.encode(pixels))
         ours = captioner.model(inputs_embeds=inputs).logits
-        if not captioner.config.bos:
-            torch.testing.assert_close(ours, logits, rtol=1e-3, atol=1e-3)
+        assert not captioner.config.bos  # LiMBeR's have none
+        torch.testing.assert_close(ours, logits, rtol=1e-3, atol=1e-3)
     run = build_run(
         captioner,
         load_coco(coco, SPLIT, limit=2),
