@@ -108,9 +108,10 @@ def measure(captioner: Captioner, size: ModelSize, arguments: argparse.Namespace
 
 
 class Watch:
-    """Seconds, once the context is closed."""
+    """Seconds by the clock and of the processor, once the context is closed."""
 
     seconds = 0.0
+    processor_seconds = 0.0
 
 
 @contextmanager
@@ -118,10 +119,11 @@ def stopwatch(device: torch.device) -> Iterator[Watch]:
     """Time what is done in the context, on the device too."""
     watch = Watch()
     wait(device)
-    began = time.perf_counter()
+    began, began_processor = time.perf_counter(), time.process_time()
     yield watch
     wait(device)
     watch.seconds = time.perf_counter() - began
+    watch.processor_seconds = time.process_time() - began_processor
 
 
 def wait(device: torch.device) -> None:
