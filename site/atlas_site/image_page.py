@@ -28,6 +28,9 @@ from atlas_site.text import number, percent, prose, web_address
 #: Units shown in a target's figure, as the paper's figure shows them, and tokens of each.
 _N_FIGURE_UNITS = 5
 _N_FIGURE_TOKENS = 2
+#: Below what any plain MLP's non-linearity gives (SiLU's least is -0.28): a gated unit that writes
+#: the other way.
+_TURNED_BELOW = -0.3
 
 
 def image_page(
@@ -77,14 +80,16 @@ def _target(site: Site, base: str, record: ImageRecord, target: TargetRecord) ->
     units = [unit for unit in record.units if unit.target == target.target][:_N_FIGURE_UNITS]
     mapped = [unit for unit in units if unit.heatmap is not None and unit.heatmap.size]
     heatmaps = [unit.heatmap for unit in mapped if unit.heatmap is not None]
+    signs = [-1 if _is_turned(unit) else 1 for unit in mapped]
     style, big = "", picture(site, base, record.summary.image_id)
     if heatmaps:
         mean = mean_heatmap(
             heatmaps,
-            [unit.heatmap_scale for unit in mapped],
-            [unit.heatmap_zero for unit in mapped],
+            [sign * unit.heatmap_scale for sign, unit in zip(signs, mapped, strict=True)],
+            [sign * unit.heatmap_zero for sign, unit in zip(signs, mapped, strict=True)],
         )
-        style = f' style="{strip_style([mean, *heatmaps], site.grid)}"'
+        shown = [m if s > 0 else 255 - m for s, m in zip(signs, heatmaps, strict=True)]
+        style = f' style="{strip_style([mean, *shown], site.grid)}"'
         big = f'<div class="na-map" style="--k:0">{big}</div>'
     rows = "".join(
         _figure_unit(site, base, record, unit, index + 1) for index, unit in enumerate(units)
@@ -92,13 +97,22 @@ def _target(site: Site, base: str, record: ImageRecord, target: TargetRecord) ->
     return (
         f'<section class="na-target"{style}><figure class="na-big">{big}'
         f'<figcaption class="na-hint" data-shown>Mean activation of the {len(heatmaps)} units, '
-        "from its least to its greatest</figcaption></figure>"
+        f"from its least to its greatest{_turned_note(signs)}</figcaption></figure>"
         f'<div class="na-telling"><p class="na-caption">{_caption(record, target)}</p>'
         f'<p class="na-hint">{hint(base, "target", "Target word")} '
         f"<strong>{prose(target.word)}</strong>: logit {number(target.logit)}, probability "
         f"{percent(target.prob)}. The five units that add most to it:</p>"
         f'<ol class="na-five">{rows}</ol></div></section>'
     )
+
+
+def _is_turned(unit: AttributionRecord) -> bool:
+    """Say whether a unit writes the other way here: it adds to the target what it suppresses."""
+    return unit.a < _TURNED_BELOW
+
+
+def _turned_note(signs: Sequence[int]) -> str:
+    return "; with the sign turned of those that are negative here" if -1 in signs else ""
 
 
 def _caption(record: ImageRecord, target: TargetRecord) -> str:
@@ -117,10 +131,14 @@ def _figure_unit(
     if unit.heatmap is not None and unit.heatmap.size:
         small = f'<span class="na-map" style="--k:{index}">{small}</span>'
     name = link(attributed_unit_link(site, base, unit), unit.name, ' class="na-u"')
+    turned = ""
+    if _is_turned(unit):
+        why = hint(base, "negative", f"activation {number(unit.a)}")
+        turned = f"; {why}: here it promotes what it suppresses elsewhere, not these"
     return (
         f'<li data-tile="{index}">{small}<div>{name}'
         f"<span>{token_chips(unit.top_tokens[:_N_FIGURE_TOKENS])}</span>"
-        f"<small>attribution {number(unit.attribution)}</small></div></li>"
+        f"<small>attribution {number(unit.attribution)}{turned}</small></div></li>"
     )
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from atlas_site.addresses import unit_address
+from atlas_site.addresses import image_address, unit_address
 from atlas_site.build import build_site
 from click.testing import CliRunner
 from killed_build import run_of
@@ -132,6 +132,27 @@ def test_the_page_shows_them(atlas: Path, records: list[UnitRecord], tmp_path: P
     assert text.count("<h3>Most negative</h3>") == 1
     part = text[text.index("<h3>Most negative</h3>") :]
     assert part.count("<figure>", 0, part.index("</section>")) == len(record.negative_exemplars)
+
+
+def test_an_images_page_says_which_of_its_units_are_turned(atlas: Path, tmp_path: Path) -> None:
+    """Of the five that add most to a target, those below 0 write the other way."""
+    build_site(atlas, tmp_path / "public")
+    engine = open_atlas(atlas)
+    n_turned = n_plain = 0
+    with engine.connect() as connection:
+        page_of_images = queries.images(connection, limit=10)
+        for row in page_of_images.rows:
+            record = queries.image(connection, row.image_id)
+            page = tmp_path / "public" / image_address(row.image_id)
+            text = page.read_text(encoding="utf-8")
+            figures = [u for u in record.units if u.rank <= 5 and u.target in (0, 1)]
+            turned = [unit for unit in figures if unit.a < -0.3]
+            assert text.count("here it promotes what it suppresses elsewhere") == len(turned)
+            n_turned += len(turned)
+            n_plain += len(figures) - len(turned)
+    engine.dispose()
+    assert n_turned > 5
+    assert n_plain > 5
 
 
 def test_answers_and_terminal_have_them(atlas: Path, records: list[UnitRecord]) -> None:
