@@ -11,7 +11,7 @@ from flask import Flask, Response, current_app, g, request
 from api import cursors, http_caching
 from api.atlas_source import AtlasSource, OpenAtlas
 from api.parameters import Parameters
-from atlas_db.as_json import as_json, dumps
+from atlas_db.as_json import as_json, dumps, dumps_plain
 from atlas_db.connection import Connection
 from atlas_db.records import Page
 from atlas_db.row_formats import csv_line
@@ -58,7 +58,11 @@ def _give_back(_error: BaseException | None) -> None:
 
 def answer(record: Any) -> Response:
     """Answer with a record, a mapping or a list."""
-    response = Response(dumps(record) + "\n", mimetype="application/json")
+    return _answer_text(dumps(record))
+
+
+def _answer_text(text: str) -> Response:
+    response = Response(text + "\n", mimetype="application/json")
     return http_caching.tag(response, atlas().etag)
 
 
@@ -90,20 +94,21 @@ def answer_page(page: Page[Any], place: Paging, identity: str) -> Response:
     """Answer with rows, how many there are in all, and the cursor of the next.
 
     Args:
-        page: What `atlas_db.queries` gave.
+        page: What `atlas_db.queries` gave, or rows that are JSON already.
         place: Of `paging`.
         identity: The field that is kept of each row whatever `fields` says.
     """
     query: Any = place.query
     names = list(query.row.model_fields)
-    rows: Sequence[Mapping[str, Any]] = as_json(page.rows)
+    rows = [row if isinstance(row, dict) else as_json(row) for row in page.rows]
     if query.fields is not None:
         kept = {identity, *query.fields.split(",")}
         names = [name for name in names if name in kept]
         rows = [{name: row[name] for name in names} for row in rows]
     cursor = place.next_cursor(page.next_offset)
     if query.format == "json":
-        response = answer({"rows": rows, "total": page.total, "next_cursor": cursor})
+        whole = {"rows": rows, "total": page.total, "next_cursor": cursor}
+        response = _answer_text(dumps_plain(whole))
     else:
         response = _rows_alone(names, rows, query.format)
         response.headers["X-Total"] = str(page.total)
@@ -115,7 +120,7 @@ def _rows_alone(names: Sequence[str], rows: Sequence[Mapping[str, Any]], form: s
         lines = [csv_line(names), *(csv_line([row[name] for name in names]) for row in rows)]
         response = Response("".join(lines), content_type="text/csv; charset=utf-8")
     else:
-        text = "".join(f"{dumps(row)}\n" for row in rows)
+        text = "".join(f"{dumps_plain(row)}\n" for row in rows)
         response = Response(text, content_type="application/x-ndjson")
     return http_caching.tag(response, atlas().etag)
 

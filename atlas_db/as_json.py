@@ -51,13 +51,14 @@ def as_json(value: Any) -> Any:
 
 def dumps(value: Any, *, indent: int | None = None) -> str:
     """Print a record as JSON text; a final newline is the caller's."""
+    return dumps_plain(as_json(value), indent=indent)
+
+
+def dumps_plain(value: Any, *, indent: int | None = None) -> str:
+    """Print what `as_json` gave as JSON text."""
     separators = (",", ":") if indent is None else None
     return json.dumps(
-        as_json(value),
-        ensure_ascii=False,
-        allow_nan=False,
-        indent=indent,
-        separators=separators,
+        value, ensure_ascii=False, allow_nan=False, indent=indent, separators=separators
     )
 
 

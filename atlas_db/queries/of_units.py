@@ -146,7 +146,7 @@ def units(
         NotMeasuredError: No experiment measured what a filter or the sort asks for.
     """
     chosen = _chosen(connection, sort, limit, offset, UnitFilters(**filters))
-    total = connection.execute(select(func.count(Unit.uid)).where(*chosen.conditions)).scalar_one()
+    total = _total(connection, chosen)
     rows = connection.execute(
         select(*SUMMARY)
         .where(*chosen.conditions)
@@ -174,10 +174,7 @@ def unit_uids(
     chosen = _chosen(connection, sort, limit, offset, UnitFilters(**filters))
     counted = select(Unit.uid, func.count().over()).where(*chosen.conditions)
     rows = connection.execute(counted.order_by(*chosen.in_order).limit(limit).offset(offset)).all()
-    total = rows[0][1] if rows else 0
-    if offset and not rows:  # the end of the list is behind us
-        count = select(func.count(Unit.uid)).where(*chosen.conditions)
-        total = connection.execute(count).scalar_one()
+    total = rows[0][1] if rows else _total(connection, chosen)
     return Page(tuple(row[0] for row in rows), total, next_offset(offset, len(rows), total))
 
 
@@ -185,6 +182,7 @@ def unit_uids(
 class _Chosen:
     conditions: list[Any]
     in_order: tuple[Any, ...]
+    layer: int | None
 
 
 def _chosen(
@@ -192,9 +190,16 @@ def _chosen(
 ) -> _Chosen:
     in_order = order(connection, sort)
     check_page(limit, offset)
-    if asked.layer is not None:
-        _check_layer(asked.layer, _shape(connection)[0])
-    return _Chosen(asked.conditions(connection), in_order)
+    return _Chosen(asked.conditions(connection), in_order, asked.layer)
+
+
+def _total(connection: Connection, chosen: _Chosen) -> int:
+    """Count what is chosen; only if that is nothing, look whether the layer exists."""
+    counted = select(func.count(Unit.uid)).where(*chosen.conditions)
+    total: int = connection.execute(counted).scalar_one()
+    if not total and chosen.layer is not None:
+        _check_layer(chosen.layer, _shape(connection)[0])
+    return total
 
 
 def examples(connection: Connection, limit: int = 12) -> tuple[UnitSummary, ...]:
