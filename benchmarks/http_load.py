@@ -111,8 +111,9 @@ def measure(
         server: Number of its process.
         address: Gives the address of the next request.
     """
-    before_s = processor_s(server)
+    before_s, client_s = processor_s(server), time.process_time()
     taken, elapsed_s = asyncio.run(load(port, address, n_connections, seconds))
+    client_s = time.process_time() - client_s
     n_requests = len(taken.seconds)
     cuts = statistics.quantiles(taken.seconds, n=100) if n_requests > 1 else taken.seconds * 99
     return {
@@ -121,6 +122,7 @@ def measure(
         "p99 ms": round(cuts[98] * 1000, 2),
         # What does not depend on who else uses the machine, or nearly so.
         "server CPU ms a request": round((processor_s(server) - before_s) / n_requests * 1000, 3),
+        "client CPU ms a request": round(client_s / n_requests * 1000, 3),
         "requests": n_requests,
         "failed": len(taken.failed),
     }
