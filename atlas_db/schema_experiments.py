@@ -227,10 +227,10 @@ class Replication(Base, table="replication", key="number"):
     note: Mapped[str]
 
 
-#: Table and column of each index.
+#: Table and column of each index. `ablations` and `adapter_tokens` lie in the order of their images
+#: and are read some 60 and 1,000 rows at once: DuckDB skips to them faster than an index fetches
+#: them, row by row (benchmarks/LOG.md).
 EXPERIMENT_INDEXES = (
-    ("ablations", "image_id"),
-    ("adapter_tokens", "image_id"),
     ("unit_effects", "uid"),
     ("unit_agreement", "uid"),
     ("unit_masks", "uid"),

@@ -109,11 +109,7 @@ def _passage(row: Sequence[Any]) -> TextExemplarRecord:
 
 def image_ablations(connection: Connection, image_id: int) -> tuple[AblationRecord, ...]:
     """Give an image's ablation curve: the untouched model first, then by arm, draw and k."""
-    rows = _rows(
-        connection, Ablation, AblationRecord, Ablation.image_id == image_id,
-        order=(Ablation.k > 0, Ablation.arm, Ablation.draw, Ablation.k),
-    )  # fmt: skip
-    return tuple(AblationRecord(*row) for row in rows)
+    return ablations(connection, image_id, image_id).get(image_id, ())
 
 
 def ablations(
@@ -136,10 +132,9 @@ def ablations(
 
 def image_adapter_tokens(connection: Connection, image_id: int) -> tuple[AdapterTokenRecord, ...]:
     """Give the tokens nearest to each projected patch of an image, by patch and rank."""
-    rows = _rows(
-        connection, AdapterToken, AdapterTokenRecord, AdapterToken.image_id == image_id,
-        order=(AdapterToken.patch, AdapterToken.rank),
-    )  # fmt: skip
+    columns = [getattr(AdapterToken, name) for name in AdapterTokenRecord.__dataclass_fields__]
+    chosen: Any = select(*columns).where(AdapterToken.image_id == image_id)
+    rows = bulk_rows(connection, chosen.order_by(AdapterToken.patch, AdapterToken.rank))
     return tuple(AdapterTokenRecord(*row) for row in rows)
 
 
