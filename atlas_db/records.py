@@ -2,18 +2,26 @@
 
 Units: probabilities and frequencies are shares in 0..1; activations and attributions are in the
 model's own units (an attribution is in logits); `_px` are pixels of the original photograph.
+
+What stands beside a field's type in `Annotated` describes it, here and in the API's description.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 Row = TypeVar("Row")
+
+HEATMAP = (
+    "(n_patch,) bytes, in JSON their base64; patches row by row from the top left of the grid (the "
+    "atlas has its rows and columns). The activation at patch p is "
+    "heatmap_zero + heatmap_scale * byte[p]"
+)
 
 
 def unit_name(layer: int, unit: int) -> str:
@@ -26,16 +34,22 @@ class AtlasInfo:
     """The atlas as a whole: provenance and counts."""
 
     name: str
-    content_hash: str
+    content_hash: Annotated[
+        str,
+        "the same for the same inputs; the ETag of every answer rests on it",
+    ]
     schema_version: int
-    created: str
-    command: str
-    is_random: bool  # the captioner's weights are random: every page must say so
-    captioner: Mapping[str, Any]
+    created: Annotated[str, "ISO 8601"]
+    command: Annotated[str, "that made it"]
+    is_random: Annotated[
+        bool,
+        "the captioner's weights are random: its captions mean nothing, and every page must say so",
+    ]
+    captioner: Annotated[Mapping[str, Any], "source, hash, licence and origin of each part"]
     dataset: Mapping[str, Any]
     settings: Mapping[str, Any]
-    versions: Mapping[str, str]
-    formula: str
+    versions: Annotated[Mapping[str, str], "of the packages that it was made with"]
+    formula: Annotated[str, "of the attribution"]
     n_layers: int
     units_per_layer: int
     grid_rows: int
@@ -54,42 +68,42 @@ class AtlasInfo:
 class LayerRecord:
     """A layer and how much of it speaks of pictures."""
 
-    layer: int
+    layer: Annotated[int, "counts from 0"]
     n_units: int
-    n_top_units: int  # units that are in the top 100 of one image at least
+    n_top_units: Annotated[int, "units that are in the top 100 of one image at least"]
     n_interpretable: int
     n_top_interpretable: int
-    n_top_places: int  # places in the images' top 100 that the layer's units take
-    share_of_top_places: float
+    n_top_places: Annotated[int, "places in the images' top 100 that the layer's units take"]
+    share_of_top_places: Annotated[float, "0..1"]
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRecord:
     """A decoded token of a unit."""
 
-    rank: int
+    rank: Annotated[int, "counts from 1"]
     token_id: int
-    token: str  # as the model writes it, leading space kept
-    concept: str | None  # folded; None where nothing is left of it
+    token: Annotated[str, "as the model writes it, leading space kept"]
+    concept: Annotated[str | None, "the token folded; null where nothing is left of it"]
     logit: float
-    prob: float
+    prob: Annotated[float, "0..1"]
 
 
 @dataclass(frozen=True, slots=True)
 class UnitSummary:
     """A unit in a list."""
 
-    uid: int
+    uid: Annotated[int, "layer * units_per_layer + unit"]
     layer: int
     unit: int
-    top_tokens: tuple[str, ...]  # promoted, by falling probability
-    n_images: int  # in whose top 100 it is
-    image_frequency: float
-    is_always_on: bool
-    is_interpretable: bool
+    top_tokens: Annotated[tuple[str, ...], "promoted, by falling probability"]
+    n_images: Annotated[int, "in whose top 100 it is"]
+    image_frequency: Annotated[float, "n_images as a share of all images, 0..1"]
+    is_always_on: Annotated[bool, "in the top 100 of so many images that it says little of any"]
+    is_interpretable: Annotated[bool, "7 of its 10 promoted tokens at least are dictionary words"]
     n_dictionary_words: int
-    best_attribution: float | None  # None: in no image's top 100
-    mean_attribution: float | None
+    best_attribution: Annotated[float | None, "in logits; null: in no image's top 100"]
+    mean_attribution: Annotated[float | None, "in logits; null: in no image's top 100"]
     activation_max: float
 
     @property
@@ -101,12 +115,12 @@ class UnitSummary:
 class ExemplarRecord:
     """One of the images in which a unit is most active."""
 
-    rank: int
+    rank: Annotated[int, "counts from 1"]
     image_id: int
-    activation: float
-    patch: int
-    caption: str  # the model's own
-    heatmap: npt.NDArray[np.uint8] = field(repr=False)  # (n_patch,)
+    activation: Annotated[float, "the greatest over the patches"]
+    patch: Annotated[int, "where it is, counts from 0"]
+    caption: Annotated[str, "the model's own"]
+    heatmap: Annotated[npt.NDArray[np.uint8], HEATMAP] = field(repr=False)
     heatmap_scale: float = 1.0
     heatmap_zero: float = 0.0
 
@@ -123,8 +137,8 @@ class UnitImage:
 
     image_id: int
     target_word: str
-    rank: int
-    attribution: float
+    rank: Annotated[int, "of the unit in the image's top 100"]
+    attribution: Annotated[float, "in logits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +146,7 @@ class SimilarUnit:
     """A unit whose write vector points nearly the same way."""
 
     unit: UnitSummary
-    cosine: float
+    cosine: Annotated[float, "of the two write vectors"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,17 +154,24 @@ class UnitRecord:
     """All that a unit's page shows."""
 
     summary: UnitSummary
-    write_norm: float
-    n_patches: int  # over which the statistics run
+    write_norm: Annotated[float, "of the write vector"]
+    n_patches: Annotated[int, "over which the statistics run"]
     activation_mean: float
-    activation_density: float  # share of patches with an activation above 0
-    activation_quantiles: Mapping[str, float]  # "0.5", "0.9", "0.95", "0.99"
-    histogram: tuple[int, ...]  # atlas_db.run_format.N_HISTOGRAM_BINS counts
+    activation_density: Annotated[float, "share of patches with an activation above 0"]
+    activation_quantiles: Annotated[Mapping[str, float], "by share: 0.5, 0.9, 0.95 and 0.99"]
+    histogram: Annotated[
+        tuple[int, ...],
+        "of activations: 64 bins a sign, 4 an octave, 2^-8 to 2^8",
+    ]
     promoted: tuple[TokenRecord, ...]
     suppressed: tuple[TokenRecord, ...]
     exemplars: tuple[ExemplarRecord, ...]
-    negative_exemplars: tuple[ExemplarRecord, ...]  # of gated MLPs: by rising activation, below 0
-    images: tuple[UnitImage, ...]  # by falling attribution, 20 at most
+    negative_exemplars: Annotated[
+        tuple[ExemplarRecord, ...],
+        "where its activation is least, and below 0: there it promotes what it suppresses "
+        "elsewhere. Of gated MLPs alone",
+    ]
+    images: Annotated[tuple[UnitImage, ...], "by falling attribution, 20 at most"]
     similar: tuple[SimilarUnit, ...]
     previous_uid: int | None
     next_uid: int | None
@@ -161,11 +182,11 @@ class ConceptSummary:
     """A folded token that one unit at least promotes."""
 
     concept: str
-    slug: str  # for addresses: [a-z0-9-]+, unique in the atlas
-    stem: str
+    slug: Annotated[str, "for addresses of pages: [a-z0-9-]+, unique in the atlas"]
+    stem: Annotated[str, "shared by the concepts of one family"]
     n_units: int
     n_layers: int
-    best_prob: float
+    best_prob: Annotated[float, "0..1"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +195,9 @@ class ConceptUnit:
 
     unit: UnitSummary
     concept: str
-    rank: int
+    rank: Annotated[int, "of the token among the unit's promoted tokens"]
     token: str
-    prob: float
+    prob: Annotated[float, "0..1"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +206,7 @@ class RelatedConcept:
 
     concept: str
     slug: str
-    cosine: float
+    cosine: Annotated[float, "of the two rows of the unembedding"]
     n_units: int
 
 
@@ -194,9 +215,9 @@ class ConceptRecord:
     """All that a concept's page shows."""
 
     summary: ConceptSummary
-    units: tuple[ConceptUnit, ...]
-    family: tuple[ConceptSummary, ...]  # others of the same stem
-    related: tuple[RelatedConcept, ...]
+    units: Annotated[tuple[ConceptUnit, ...], "by falling probability"]
+    family: Annotated[tuple[ConceptSummary, ...], "other concepts of the same stem"]
+    related: Annotated[tuple[RelatedConcept, ...], "near in the model's own unembedding"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +226,7 @@ class ImageSummary:
 
     image_id: int
     file: str
-    caption: str
+    caption: Annotated[str, "the model's own"]
     target_words: tuple[str, ...]
     categories: tuple[str, ...]
 
@@ -217,10 +238,10 @@ class TargetRecord:
     target: int
     token_id: int
     word: str
-    position: int
-    char_start: int
+    position: Annotated[int, "in the caption's tokens"]
+    char_start: Annotated[int, "of the word in the caption"]
     logit: float
-    prob: float
+    prob: Annotated[float, "0..1"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,17 +249,19 @@ class AttributionRecord:
     """A unit at one patch, or at its best patch, and what it adds to the target's logit."""
 
     target: int
-    rank: int
+    rank: Annotated[int, "counts from 1"]
     uid: int
     layer: int
     unit: int
     patch: int
-    attribution: float
-    z: float
-    a: float
+    attribution: Annotated[float, "in logits"]
+    z: Annotated[float, "pre-activation"]
+    a: Annotated[float, "activation"]
     gradient: float
     top_tokens: tuple[str, ...]
-    heatmap: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
+    heatmap: Annotated[npt.NDArray[np.uint8] | None, HEATMAP + "; null where none is kept"] = field(
+        default=None, repr=False
+    )
     heatmap_scale: float = 0.0
     heatmap_zero: float = 0.0
 
@@ -261,8 +284,11 @@ class ImageRecord:
     coco_url: str
     human_captions: tuple[str, ...]
     targets: tuple[TargetRecord, ...]
-    units: tuple[AttributionRecord, ...]  # distinct units, by target and rank; the first have maps
-    pairs: tuple[AttributionRecord, ...]  # (unit, patch) pairs, by target and rank
+    units: Annotated[
+        tuple[AttributionRecord, ...],
+        "distinct units, each at its best patch, by target and rank; the first have maps",
+    ]
+    pairs: Annotated[tuple[AttributionRecord, ...], "(unit, patch) pairs, by target and rank"]
     previous_id: int | None
     next_id: int | None
 
