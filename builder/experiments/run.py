@@ -51,6 +51,7 @@ from builder.experiments.single_units import SINGLE_UNITS
 from builder.experiments.specificity import SPECIFICITY
 from builder.experiments.stability import STABILITY
 from builder.experiments.text import TEXT
+from builder.experiments.untrained import UNTRAINED
 from builder.full_disk import explain_full_disk
 from builder.manifest import versions
 from builder.run_folder import sync_folder
@@ -76,6 +77,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     STABILITY,
     ALWAYS_ON,
     TEXT,
+    UNTRAINED,
     REPLICATION,
 )
 

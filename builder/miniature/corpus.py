@@ -33,8 +33,6 @@ _ADVERBS = (
 _PEOPLE = ("anna", "ben", "clara", "david", "emma", "felix", "grace", "henry", "ida", "jack")
 _N_SENTENCES = (11, 18)
 _STRAY = 0.08
-#: Share of documents that set out from a thing that is drawn: most text is about none.
-_DRAWN = 0.3
 
 Sentence = Callable[["Writer", Topic], str]
 
@@ -269,7 +267,7 @@ def _cast(w: Writer) -> list[Topic]:
     """Choose what a document is about: things that go together, the drawn ones more often."""
     everything = topics()
     drawn = [topic for topic in everything if topic.scenes]
-    if w.rng.random() < _DRAWN:
+    if w.rng.random() < 0.65:
         main = drawn[int(w.rng.integers(len(drawn)))]
         near: Sequence[Topic] = neighbours()[w.one(main.scenes)]
     else:

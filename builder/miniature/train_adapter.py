@@ -1,8 +1,7 @@
 """The miniature's one linear layer: the public trainer, with the miniature's recipe and its start.
 
 The language model reads [patches] "A picture of" and must say the caption. The adapter starts with
-outputs several times as large as token embeddings: started small, it stays small, and the first
-block alone does the work.
+outputs of the scale of token embeddings.
 
 Source: Merullo et al., LiMBeR (arXiv 2209.15162).
 """
@@ -26,7 +25,7 @@ PROMPT = "A picture of"
 RECIPE = TrainingRecipe(
     n_steps=1000,
     batch_size=64,
-    learning_rate=6e-3,
+    learning_rate=3e-3,
     n_warmup=20,
     warmup="linear",
     decay="cosine",
@@ -36,8 +35,6 @@ RECIPE = TrainingRecipe(
     prompt=PROMPT,
     autocast=True,
 )
-#: Standard deviation of a starting adapter's outputs; token embeddings have 1, features too.
-START_SCALE = 3.0
 
 
 class PictureFeatures:
@@ -81,10 +78,10 @@ class PictureFeatures:
 
 
 def start_adapter(d_in: int, d_out: int, seed: int) -> nn.Linear:
-    """Make an untrained adapter that turns features of unit scale into START_SCALE times that."""
+    """Make an untrained adapter that turns features of unit scale into vectors of unit scale."""
     adapter = nn.Linear(d_in, d_out)
     generator = torch.Generator().manual_seed(seed)
-    nn.init.normal_(adapter.weight, std=START_SCALE * d_in**-0.5, generator=generator)
+    nn.init.normal_(adapter.weight, std=d_in**-0.5, generator=generator)
     nn.init.zeros_(adapter.bias)
     return adapter
 

@@ -40,10 +40,10 @@ class LanguageModelRecipe:
     n_layers: int = 6
     n_heads: int = 6
     d_mlp: int = 768
-    vocabulary_size: int = 12_288
+    vocabulary_size: int = 6144
     n_positions: int = 256
     batch: int = 8
-    n_steps: int = 2000
+    n_steps: int = 1200
     learning_rate: float = 2e-3
     matrix_learning_rate: float = 4e-3
     weight_decay: float = 0.02

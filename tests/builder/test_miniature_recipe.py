@@ -16,7 +16,6 @@ from builder.miniature.recipe import SIZES, Workshop, load_tokenizer, run_stages
 from builder.miniature.segment_codes import cluster
 from builder.miniature.train_adapter import (
     PROMPT,
-    START_SCALE,
     PictureFeatures,
     start_adapter,
     train_miniature_adapter,
@@ -136,10 +135,10 @@ def test_the_adapter_learns_and_leaves_the_rest_alone(shop: Workshop, tmp_path: 
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_the_adapter_starts_larger_than_words() -> None:
+def test_the_adapter_starts_at_the_scale_of_words() -> None:
     adapter = start_adapter(64, 500, seed=3)
     outputs = adapter(torch.randn(400, 64, generator=torch.Generator().manual_seed(0)))
-    assert outputs.std().item() == pytest.approx(START_SCALE, rel=0.05)
+    assert outputs.std().item() == pytest.approx(1, rel=0.05)
     assert _same(adapter, start_adapter(64, 500, seed=3))
     assert not _same(adapter, start_adapter(64, 500, seed=4))
 
