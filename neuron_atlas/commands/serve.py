@@ -46,7 +46,7 @@ DEFAULT_PORT = 8000
     type=click.IntRange(1, 256),
     default=8,
     show_default=True,
-    help="Requests that are worked on at once.",
+    help="Requests that are worked on at once, beside those whose answers are written out.",
 )
 @click.option(
     "--cors",
