@@ -18,6 +18,8 @@ from site_browser import DESK, watch
 
 from atlas_db import queries
 from atlas_db.connection import open_atlas
+from atlas_db.fixtures import write_synthetic_run
+from atlas_db.ingest import ingest
 from atlas_db.records import AtlasInfo
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -108,9 +110,9 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
-@pytest.fixture
-def open_page(browser: Any, site_url: str) -> Iterator[Any]:
-    """Open a page of the site in a fresh profile; fail at the end on anything amiss."""
+@contextmanager
+def page_opener(browser: Any, site_url: str) -> Iterator[Callable[..., Any]]:
+    """Open pages of a site, each in a fresh profile; fail at the end on anything amiss."""
     contexts, amiss = [], []
 
     def open_page(address: str, *, viewport: dict[str, int] = DESK, **options: Any) -> Any:
@@ -125,6 +127,38 @@ def open_page(browser: Any, site_url: str) -> Iterator[Any]:
     for context in contexts:
         context.close()
     assert not amiss
+
+
+@pytest.fixture
+def open_page(browser: Any, site_url: str) -> Iterator[Any]:
+    """Open a page of the site; see `page_opener`."""
+    with page_opener(browser, site_url) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def many_units(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic atlas of 4 layers of 5,000 units, hostile tokens among what they promote."""
+    folder = tmp_path_factory.mktemp("many")
+    run = write_synthetic_run(folder / "run", n_layers=4, units_per_layer=5000, n_images=40)
+    ingest(run, folder / "atlas.duckdb")
+    return folder / "atlas.duckdb"
+
+
+@pytest.fixture(scope="session")
+def many_url(many_units: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Its site, filled by two processes."""
+    folder = tmp_path_factory.mktemp("many-site") / "host" / "folder"
+    build_site(many_units, folder, processes=2)
+    with _served(folder.parent, _QuietHandler) as base:
+        yield f"{base}/folder"
+
+
+@pytest.fixture
+def open_among_many(browser: Any, many_url: str) -> Iterator[Any]:
+    """Open a page of the site of 20,000 units; see `page_opener`."""
+    with page_opener(browser, many_url) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")
