@@ -8,9 +8,11 @@ from pathlib import Path
 
 from atlas_db import queries
 from atlas_db.connection import Connection, open_atlas
+from atlas_db.experiment_records import ExperimentRecord
 from atlas_db.records import AtlasInfo, ConceptSummary, LayerRecord
 from atlas_site.addresses import concept_address
 from atlas_site.charts import bars_svg
+from atlas_site.compare_experiments import experiments_section
 from atlas_site.pieces import table
 from atlas_site.text import count, percent, prose, token_html
 
@@ -29,6 +31,7 @@ class Side:
     layers: Sequence[LayerRecord]
     concepts: Mapping[str, ConceptSummary]
     layers_of: Callable[[Sequence[str]], Layers]
+    experiments: Sequence[ExperimentRecord]
 
     def share(self, concept: str) -> float:
         """Tell which share of all units promotes a concept."""
@@ -44,6 +47,7 @@ def read_side(connection: Connection) -> Side:
         queries.layers(connection),
         {concept.concept: concept for concept in every},
         lambda concepts: queries.concept_layers(connection, concepts),
+        queries.experiments(connection),
     )
 
 
@@ -78,6 +82,9 @@ def _page(first: Side, second: Side) -> str:
         _facts(both)
         + '<h2>By layer</h2><p class="na-hint">Share of the places in the images\' top 100.</p>'
         + f'<div class="na-columns">{"".join(_layers(side) for side in both)}</div>'
+        + experiments_section(
+            [side.info.name for side in both], [side.experiments for side in both]
+        )
         + f"<h2>Words that both write</h2>{_shared(both, shared)}"
         + f'<div class="na-columns">{_alone(first, second, "")}{_alone(second, first, None)}</div>'
     )

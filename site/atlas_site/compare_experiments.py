@@ -1,0 +1,94 @@
+"""What the same experiments found on two atlases, figure beside figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from atlas_db.experiment_records import ExperimentRecord, FigureRecord
+from atlas_site.addresses import REPORT_PAGE
+from atlas_site.experiment_figures import value_text
+from atlas_site.pieces import table
+from atlas_site.text import count, number, prose
+
+#: A longer table is folded.
+_N_OPEN_ROWS = 12
+
+Found = Mapping[str, ExperimentRecord]
+#: What tells a figure from others of its experiment; layers of two models are not the same.
+Key = tuple[str, str, str, int | None]
+
+
+def experiments_section(names: Sequence[str], both: Sequence[Sequence[ExperimentRecord]]) -> str:
+    """Set the figures of each experiment beside each other.
+
+    Args:
+        names: Of the two atlases.
+        both: The experiments that were run on each.
+    """
+    found: list[Found] = [{one.name: one for one in side} for side in both]
+    order = dict.fromkeys(one.name for side in both for one in side)
+    shown = "".join(_experiment(name, names, found) for name in order)
+    if not shown:
+        shown = (
+            '<p class="na-none">No experiment was run on either. <code>neuron-atlas report</code> '
+            "runs them.</p>"
+        )
+    return f"<h2>What the experiments found</h2>{shown}"
+
+
+def _experiment(name: str, names: Sequence[str], found: Sequence[Found]) -> str:
+    sides = [side.get(name) for side in found]
+    known = next(side for side in sides if side is not None)
+    title = f'<h3><a href="{REPORT_PAGE}#{prose(name)}">{prose(known.title)}</a></h3>'
+    if found[0].get(name) is None:  # the report page is that of the first atlas
+        title = f"<h3>{prose(known.title)}</h3>"
+    lacking = [names[number] for number, side in enumerate(sides) if side is None]
+    if lacking:
+        return f'{title}<p class="na-hint">Not run on {prose(lacking[0])}.</p>'
+    figures = [_whole(side) for side in sides if side is not None]
+    rows = [
+        _row(key, [side.get(key) for side in figures])
+        for key in dict.fromkeys(key for side in figures for key in side)
+    ]
+    if not rows:
+        return f'{title}<p class="na-hint">It has no figure over all layers.</p>'
+    head = "<thead><tr><th>figure</th><th>arm</th><th>of</th><th>k</th>"
+    head += "".join(f"<th>{prose(name)}</th>" for name in names) + "</tr></thead>"
+    shown = table(head, rows, known.title)
+    if len(rows) > _N_OPEN_ROWS:
+        shown = (
+            f'<details class="na-more"><summary>{count(len(rows))} figures</summary>{shown}'
+            "</details>"
+        )
+    return title + shown
+
+
+def _whole(side: ExperimentRecord) -> dict[Key, FigureRecord]:
+    """Give the figures over all layers: single layers of two models are not to be compared."""
+    return {
+        (one.figure, one.arm, one.part, one.k): one for one in side.figures if one.layer is None
+    }
+
+
+def _row(key: Key, sides: Sequence[FigureRecord | None]) -> str:
+    figure, arm, part, k = key
+    cells = "".join(f"<td>{_value(one)}</td>" for one in sides)
+    return (
+        f'<tr><td class="na-cell">{prose(figure)}</td><td class="na-cell">{prose(arm)}</td>'
+        f'<td class="na-cell">{prose(part)}</td><td>{"" if k is None else count(k)}</td>'
+        f"{cells}</tr>"
+    )
+
+
+def _value(one: FigureRecord | None) -> str:
+    """Print a figure with its interval; a dash where it is missing, or why it was left out."""
+    if one is None:
+        return "–"
+    if one.is_left_out:
+        return f'<span class="na-none" title="{prose(one.note)}">left out</span>'
+    shown = f"<b>{value_text(one.value, one.measure)}</b>"
+    if one.low is not None and one.high is not None:
+        scale, unit = (100, " %") if one.measure == "share" else (1, "")
+        interval = f"{number(scale * one.low)} to {number(scale * one.high)}{unit}"
+        shown += f" <small>{interval}, n = {count(one.n)}</small>"
+    return shown
