@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, func, select
@@ -38,12 +39,13 @@ def negative_exemplars(
     if not _has_negative(connection):
         return {}
     rows = _NEGATIVE.rows(connection, first, stop)
-    return {
-        uid: tuple(
-            ExemplarRecord(*row[1:6], np.frombuffer(row[6], np.uint8), *row[7:]) for row in group
-        )
-        for uid, group in groupby(rows, key=itemgetter(0))
-    }
+    return {uid: tuple(map(_record, group)) for uid, group in groupby(rows, key=itemgetter(0))}
+
+
+def _record(row: Any) -> ExemplarRecord:
+    _, rank, image_id, activation, patch, caption, packed, scale, zero = row
+    heatmap = np.frombuffer(packed, np.uint8)
+    return ExemplarRecord(rank, image_id, activation, patch, caption, heatmap, scale, zero)
 
 
 def _has_negative(connection: Connection) -> bool:

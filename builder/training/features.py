@@ -265,7 +265,7 @@ def _write_array(path: Path, array: np.ndarray) -> None:
         with path.open("wb") as file:
             header = np.lib.format.header_data_from_array_1_0(array)
             np.lib.format.write_array_header_1_0(file, header)
-            file.write(array.reshape(-1).view(np.uint8))
+            file.write(array.reshape(-1).view(np.uint8).data)
             file.flush()
             os.fsync(file.fileno())
     except OSError:

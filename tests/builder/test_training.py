@@ -279,6 +279,19 @@ def test_a_loss_that_is_no_number_stops_at_once(
     assert len(rows_of(tmp_path)) == RECIPE.n_steps
 
 
+def test_a_training_that_diverges_stops_at_the_step(
+    language: FrozenLanguage, source: FeaturesInMemory, tmp_path: Path
+) -> None:
+    """A learning rate far too high: the logits overflow in the third step."""
+    recipe, run = replace(RECIPE, learning_rate=1e20), TrainingRun(save_every=1)
+    with pytest.raises(RunError, match=r"at step 3 \(learning rate 1e\+20\)\. The checkpoint of"):
+        train_adapter(source, language, tmp_path, recipe, seed=0, run=run)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert state["step"] == 2
+    assert all(tensor.isfinite().all() for tensor in state["adapter"].values())
+    assert len(rows_of(tmp_path)) == 2
+
+
 def test_a_full_disk_keeps_the_last_checkpoint(
     language: FrozenLanguage,
     source: FeaturesInMemory,
