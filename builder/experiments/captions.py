@@ -14,11 +14,14 @@ import numpy.typing as npt
 
 from builder.experiments.contents import Contents, contents_of, word_settings
 from builder.experiments.context import ExperimentContext
-from builder.experiments.experiment import Experiment, Figure, Outcome, estimated, left_out, nothing
+from builder.experiments.experiment import Experiment, Figure, Outcome, estimated, left_out
 from builder.experiments.intervals import permutation_p, share_estimate
 
 N_SHUFFLES = 999
 FIGURE = "captions that name what is in the picture"
+TARGETS = "captions with a target word"
+#: Images without one that are named.
+N_NAMED = 20
 
 Table = npt.NDArray[np.bool_]
 
@@ -28,7 +31,7 @@ def run_captions(context: ExperimentContext) -> Outcome:
     contents = contents_of(context)
     if not contents.categories_of:
         reason = "The data set has no instances file, so nothing says what is in a picture."
-        return nothing((), FIGURE, reason)
+        return Outcome([left_out(FIGURE, reason), *_targets(context)])
     ids = np.array(sorted(contents.lists.by_id))
     is_scene = np.array([contents.lists.by_id[int(id_)].is_scene for id_ in ids])
     is_in = _table(context.sample, ids, contents.categories_of)
@@ -49,7 +52,21 @@ def run_captions(context: ExperimentContext) -> Outcome:
             figures += _figures(part, hits, contents, context.random(5, number))
         else:
             figures.append(left_out(FIGURE, "The data set has no such category.", part=part))
-    return Outcome(figures)
+    return Outcome([*figures, *_targets(context)])
+
+
+def _targets(context: ExperimentContext) -> Iterator[Figure]:
+    """Count the captions that have a target word: images of others are in no experiment."""
+    image_ids = context.run.image_ids
+    has = np.isin(image_ids, context.run.targets["image_id"].to_numpy())
+    without = image_ids[~has]
+    shown = ", ".join(map(str, without[:N_NAMED])) + (", ..." if len(without) > N_NAMED else "")
+    note = "Over all images of the run." + (
+        f" {len(without)} have none and are left out of the sample: images {shown}."
+        if len(without)
+        else ""
+    )
+    yield estimated(share_estimate(has), figure=TARGETS, measure="share", note=note)
 
 
 def _table(

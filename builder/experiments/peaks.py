@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +10,10 @@ import pyarrow as pa
 import torch
 
 from builder.experiments.context import ExperimentContext
+from builder.experiments.experiment import Figure, left_out
 from builder.experiments.passes import Passes
 from builder.experiments.rankings import chunked
+from builder.experiments.words import WordLists
 
 #: A category with fewer images is not looked at.
 MIN_IMAGES = 5
@@ -75,6 +77,21 @@ def membership(
     table = table.reshape(len(image_ids), len(known))
     is_large = table.sum(axis=0) >= MIN_IMAGES
     return known[is_large], table[:, is_large]
+
+
+def too_few(figure: str, category_ids: npt.NDArray[np.int64], lists: WordLists) -> Iterator[Figure]:
+    """Name the categories that are not looked at, if there are any.
+
+    Args:
+        figure: What is left out of them.
+        category_ids: Those that are looked at.
+        lists: Names all.
+    """
+    known = set(category_ids.tolist())
+    few = sorted(of.name for id_, of in lists.by_id.items() if id_ not in known)
+    if few:
+        reason = f"Fewer than {MIN_IMAGES} images or captions of the sample: {', '.join(few)}."
+        yield left_out(figure, reason, part=f"{len(few)} more categories")
 
 
 def mean_by_category(

@@ -35,8 +35,14 @@ from builder.experiments.contents import contents_of, word_settings
 from builder.experiments.context import ExperimentContext
 from builder.experiments.controls import random_units_of_layers
 from builder.experiments.experiment import Experiment, Outcome, nothing
-from builder.experiments.peaks import MIN_IMAGES, membership, peak_activations
-from builder.experiments.selectivity_figures import ENTROPY, View, arm_figures, category_figures
+from builder.experiments.peaks import MIN_IMAGES, membership, peak_activations, too_few
+from builder.experiments.selectivity_figures import (
+    ENTROPY,
+    MARGIN,
+    View,
+    arm_figures,
+    category_figures,
+)
 from builder.experiments.specificity import unit_thresholds
 
 TABLES = ("category_units", "unit_category_activations", "unit_selectivity")
@@ -63,6 +69,7 @@ def run_selectivity(context: ExperimentContext) -> Outcome:
     view = View(both, category_ids, found, random_of, context.settings.seed)
     figures = [f for name, units in arms.items() for f in arm_figures(name, units, view)]
     figures += category_figures(without, view, contents.lists)
+    figures += too_few(MARGIN, category_ids, contents.lists)
     return Outcome(figures, _tables(chosen, view, is_in, len(uid)))
 
 

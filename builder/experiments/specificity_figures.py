@@ -132,6 +132,11 @@ def _of_categories(images: Columns, lists: WordLists, seed: int) -> Iterator[Fig
     if few:
         reason = f"Fewer than {MIN_IMAGES} images: {', '.join(few)}."
         yield left_out("IoU", reason, part=f"{len(few)} more categories")
+    known = set(ids.tolist())
+    never = sorted(of.name for id_, of in lists.by_id.items() if id_ not in known)
+    if never:
+        reason = f"No image's target word names one that is annotated in it: {', '.join(never)}."
+        yield left_out("IoU", reason, part=f"{len(never)} categories without images")
 
 
 def _of_category(images: Columns, name: str, q: float, seed: int) -> Iterator[Figure]:

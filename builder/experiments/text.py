@@ -43,7 +43,13 @@ from builder.experiments.intervals import (
     rank_correlation,
     share_estimate,
 )
-from builder.experiments.peaks import MIN_IMAGES, mean_by_category, membership, peak_activations
+from builder.experiments.peaks import (
+    MIN_IMAGES,
+    mean_by_category,
+    membership,
+    peak_activations,
+    too_few,
+)
 from builder.experiments.text_exemplars import TABLE, TextCollector
 from builder.experiments.text_passages import MAX_TOKENS, Passage, read_activations, read_passages
 from builder.vocabulary import vocabulary_table
@@ -100,6 +106,7 @@ def run_text(context: ExperimentContext) -> Outcome:
     figures += _of_categories(
         found, pairs, [contents.lists.by_id[int(i)].name for i in category_ids]
     )
+    figures += too_few(AUC, category_ids, contents.lists)
     table = _unit_table(pairs, found[TOP], len(category_ids))
     return Outcome(figures, {TABLE: exemplars, UNIT_TABLE: table})
 

@@ -16,7 +16,7 @@ from builder.coco import load_coco
 from builder.experiments.adapter_control import ADAPTER_CONTROL
 from builder.experiments.agreement import AGREEMENT
 from builder.experiments.attribution_methods import ATTRIBUTION_METHODS
-from builder.experiments.captions import CAPTIONS
+from builder.experiments.captions import CAPTIONS, TARGETS
 from builder.experiments.context import (
     Chunks,
     ExperimentContext,
@@ -46,7 +46,7 @@ ALL = (
     TEXT,
 )
 #: Experiments of which nothing is left without instances, and without human captions.
-NEED_INSTANCES = {"captions", "decoding_check", "specificity", "selectivity", "text"}
+NEED_INSTANCES = {"decoding_check", "specificity", "selectivity", "text"}
 NEED_CAPTIONS = {"adapter_control", "agreement", "text"}
 
 
@@ -171,6 +171,33 @@ def test_models_that_are_at_hand_score_patches_and_units(
             assert len(values) == 3
             assert None not in values
         assert experiment.own_settings(with_models) != experiment.own_settings(context)
+
+
+def test_a_caption_without_a_noun_is_counted_and_named(context: ExperimentContext) -> None:
+    run = FinishedRun(context.run.path)
+    run.__dict__["targets"] = run.targets.filter(np.arange(run.targets.num_rows) != 1)
+    gone = context.run.targets["image_id"][1].as_py()
+    shorter = replace(context, run=run)
+    assert gone not in shorter.sample
+    (figure,) = [f for f in CAPTIONS.run(shorter).figures if f.figure == TARGETS]
+    assert figure.value == pytest.approx(1 - 1 / N_IMAGES)
+    assert f"1 have none and are left out of the sample: images {gone}." in figure.note
+    (whole,) = [f for f in CAPTIONS.run(context).figures if f.figure == TARGETS]
+    assert (whole.value, whole.note) == (1, "Over all images of the run.")
+
+
+def test_categories_without_images_are_named(named: ExperimentContext) -> None:
+    """Of the small data set's categories those that no target names, or that have few images."""
+    names = {row["name"] for row in named.run.table("categories").to_pylist()}
+    for experiment in (SPECIFICITY, SELECTIVITY, TEXT):
+        figures = experiment.run(named).figures
+        told = {f.part for f in figures} & names
+        left = [f for f in figures if f.value is None and "categor" in f.part]
+        listed = {
+            name for f in left for name in f.note.rstrip(".").partition(": ")[2].split(", ") if name
+        }
+        assert listed | told == names, experiment.name
+        assert not listed & told, experiment.name
 
 
 def test_specificity_measures_where_a_target_names_what_is_there(
