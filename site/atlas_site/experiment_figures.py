@@ -86,7 +86,8 @@ def _intervals(figures: Sequence[FigureRecord]) -> tuple[str, str]:
                 (_row_name(one), value_text(one.value, one.measure), point_of(one)) for one in shown
             ]
             more = f" The first {len(shown)} of {len(chosen)}." if len(shown) < len(chosen) else ""
-            rest = f"; lines are 95 % intervals.{more}"
+            has_lines = any(one.low is not None for one in shown)
+            rest = f"{'; lines are 95 % intervals' if has_lines else ''}.{more}"
             return intervals_svg(rows, label=name), _said(name, chosen, rest)
     return "", ""
 

@@ -56,6 +56,16 @@ def _figures(base: str, one: UnitFigures) -> list[str]:
                 f"over {counted(one.n_zeroed_images or 0, 'image')}",
             )
         )
+    if one.agreement is not None:
+        rows.append(
+            _row(
+                _why(base, "agreement", "Its tokens in captions"),
+                _share(one.agreement),
+                "of its decoded words are in what people said of the images it is found on; of "
+                f"other images {_share(one.random_agreement)}; over "
+                f"{counted(one.n_agreement_images or 0, 'image')}",
+            )
+        )
     if one.auc is not None:
         p = "" if one.auc_p is None else f"; p = {number(one.auc_p, 2)}"
         rows.append(
@@ -123,7 +133,8 @@ def ablation_curves(
         word = known.word if known is not None else f"target {target}"
         lines = _curves([row for row in rows if row.target == target])
         svg = curves_svg(lines, label=f"Probability of {word}", along="units zeroed")
-        charts += f"<div><h3>{prose(word)}</h3>{svg}{_kept(lines)}</div>" if svg else ""
+        said = _captions([row for row in rows if row.target == target])
+        charts += f"<div><h3>{prose(word)}</h3>{svg}{said}{_kept(lines)}</div>" if svg else ""
     if not charts:
         return ""
     return (
@@ -148,6 +159,25 @@ def _curves(rows: Sequence[AblationRecord]) -> dict[str, dict[int, Point]]:
         arm: {k: Point(sum(probs) / len(probs)) for k, probs in {**start, **values[arm]}.items()}
         for arm in arms
     }
+
+
+def _captions(rows: Sequence[AblationRecord]) -> str:
+    """List the captions with ever more of the top units zeroed, each where it changes."""
+    told = [row for row in rows if row.caption is not None and row.arm in ("none", "all")]
+    changes: list[AblationRecord] = []
+    for row in sorted(told, key=lambda row: row.k):
+        if not changes or row.caption != changes[-1].caption:
+            changes.append(row)
+    if not changes:
+        return ""
+    if len(changes) == 1:
+        return f"<p>The caption stays “{prose(changes[0].caption or '')}”.</p>"
+    names = [f"{row.k:,} zeroed" if row.k else "untouched" for row in changes]
+    items = "".join(
+        f"<li><b>{name}</b>: {prose(row.caption or '')}</li>"
+        for name, row in zip(names, changes, strict=True)
+    )
+    return f'<ul class="na-ablated" aria-label="Captions, where they change">{items}</ul>'
 
 
 def _kept(lines: Mapping[str, Mapping[int, Point]]) -> str:

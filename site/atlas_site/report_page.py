@@ -158,20 +158,41 @@ def _setting(value: Any) -> str:
 
 
 def _replication(rows: Sequence[ReplicationRecord]) -> str:
-    """Set the paper's values beside ours; where there are none, "left out" says why."""
-    if not rows:
-        return ""
+    """Set the paper's values beside ours, by section; where there are none, "left out" says why."""
+    sections = "".join(
+        _replicated(name, list(group)) for name, group in groupby(rows, key=_section_of)
+    )
+    return f"<h3>Printed values beside ours</h3>{sections}" if sections else ""
+
+
+def _section_of(row: ReplicationRecord) -> str:
+    """Name a row's section; of decoded units each reading is one ("L1.U2, with final norm")."""
+    reading = row.item.partition(", ")[2] if row.section == "decoded units" else ""
+    return f"{row.section}, {reading}" if reading else row.section
+
+
+def _replicated(name: str, rows: Sequence[ReplicationRecord]) -> str:
+    """Fold a section's rows below how many of them agree."""
+    known = [row for row in rows if row.agrees is not None]
+    said = f"{count(sum(map(bool, (row.agrees for row in known))))} of {count(len(known))} agree"
+    if len(known) < len(rows):
+        said += f", {count(len(rows) - len(known))} cannot be compared"
     words = {True: '<span class="na-badge na-good">yes</span>', None: "–"}
     no = '<span class="na-badge na-bad">no</span>'
     shown = (
-        f"<tr><td>{prose(row.section)}</td><td class=na-cell>{prose(row.item)}</td>"
+        f"<tr><td class=na-cell>{prose(row.item)}</td>"
         f"<td class=na-cell>{prose(row.printed)}</td><td class=na-cell>{prose(row.ours)}</td>"
-        f"<td>{words.get(row.agrees, no)}</td><td class=na-cell>{prose(row.note)}</td></tr>"
+        f"<td>{words.get(row.agrees, no)}</td>"
+        f"<td class=na-cell>{f'<small>{prose(row.note)}</small>' if row.note else ''}</td></tr>"
         for row in rows
     )
-    names = ("section", "value", "printed", "ours", "agrees", "note")
-    head = "".join(f"<th>{name}</th>" for name in names)
-    return table(f"<thead><tr>{head}</tr></thead>", shown, "The paper's values beside ours")
+    names = ("value", "printed", "ours", "agrees", "note")
+    head = "".join(f"<th>{column}</th>" for column in names)
+    shown_table = table(f"<thead><tr>{head}</tr></thead>", shown, f"{name}: printed and ours")
+    return (
+        f'<details class="na-more"><summary><b>{prose(name)}</b>: {said}</summary>'
+        f"{shown_table}</details>"
+    )
 
 
 def _fetch_it() -> str:

@@ -35,7 +35,15 @@ from neuron_atlas.cli import main
 
 N_IMAGES = 3
 N_UNITS = UNIT + 3
-EXPERIMENTS = ("specificity", "selectivity", "ablation", "single_units", "text", "replication")
+EXPERIMENTS = (
+    "agreement",
+    "specificity",
+    "selectivity",
+    "ablation",
+    "single_units",
+    "text",
+    "replication",
+)
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +138,22 @@ def test_printed_values_beside_ours() -> None:
     assert "token of L1.U2 cat cat yes" in said
     assert "token of L1.U3 dog cow no" in said
     assert "IoU .23 .25 – no yes or no" in said
+    assert "S.1 : 1 of 2 agree" in said
+    assert "3.2 : 0 of 0 agree, 1 cannot be compared" in said
+
+
+def test_each_reading_of_the_decodings_has_its_table() -> None:
+    rows = [
+        ReplicationRecord(
+            i, "decoded units", f"L1.U{unit}, {norm} final norm", "a", "b", agrees, ""
+        )
+        for i, (norm, unit, agrees) in enumerate(
+            [("with", 2, True), ("with", 3, True), ("without", 2, False), ("without", 3, True)]
+        )
+    ]
+    said = text_of(report([experiment("replication", figure(0, "", 0.5))], rows))
+    assert "decoded units, with final norm : 2 of 2 agree" in said
+    assert "decoded units, without final norm : 1 of 2 agree" in said
 
 
 def test_curves_are_drawn_to_one_scale() -> None:
@@ -166,7 +190,7 @@ def test_a_units_page_has_its_own_figures(reported: Path, pages: Path) -> None:
         html = (pages / f"u/0/{uid}.html").read_text("utf-8")
         known = any(
             getattr(figures.get(uid), name, None) is not None
-            for name in ("iou", "entropy", "logit_drop", "auc")
+            for name in ("iou", "entropy", "logit_drop", "agreement", "auc")
         )
         assert ("<h2>Measured</h2>" in html) == (known or uid in texts), uid
     html = (pages / f"u/0/{UNIT}.html").read_text("utf-8")
@@ -175,6 +199,7 @@ def test_a_units_page_has_its_own_figures(reported: Path, pages: Path) -> None:
     assert f"{number(figures[UNIT].logit_drop)} logits" in said
     assert f"a random unit of its layer {number(figures[UNIT].random_logit_drop)}" in said
     assert 'href="../../report.html#single_units"' in section
+    assert f"{number(100 * figures[UNIT].agreement, 2)} % of its decoded words" in said
     assert len(html.encode()) <= 30_000
 
 
@@ -214,6 +239,25 @@ def test_an_images_page_has_its_curve(reported: Path, pages: Path) -> None:
 
 def max_k(curve: Sequence[AblationRecord]) -> int:
     return max(row.k for row in curve)
+
+
+def test_captions_are_told_where_they_change() -> None:
+    def row(arm: str, k: int, caption: str | None) -> AblationRecord:
+        return AblationRecord(0, arm, 0, k, 0.5, 1.0, 0.0, caption)
+
+    curve = [
+        row("none", 0, "a <dog>"),
+        row("all", 1, "a <dog>"),
+        row("all", 2, "a cat"),
+        row("all", 4, "a cat"),
+        row("all", 8, None),
+        row("random", 2, "a horse"),
+    ]
+    said = text_of(ablation_curves("../", curve, []))
+    assert "untouched : a &lt;dog&gt; 2 zeroed : a cat" in said
+    assert "horse" not in said
+    stays = text_of(ablation_curves("../", curve[:2], []))
+    assert "The caption stays “a &lt;dog&gt;”." in stays
 
 
 def test_draws_of_an_arm_are_averaged() -> None:
