@@ -21,12 +21,14 @@ from builder.manifest import captioner_entry
 
 
 def find_captioner(
-    run: FinishedRun, source: str | None, *, device: str
+    run: FinishedRun, source: str | Captioner | None, *, device: str
 ) -> tuple[Captioner, LanguageModel]:
     """Load the captioner that a run was built with, in the same arithmetic, on any device.
 
     Args:
-        source: Its folder or preset; None takes where it was at the time.
+        source: Its folder or preset, or itself, already loaded; None takes where it was at the
+            time.
+        device: Not asked where it is already loaded.
 
     Raises:
         RunError: The run does not say where it was, or this is another one.
@@ -38,13 +40,17 @@ def find_captioner(
             f"{run.path} does not say where its captioner lies. Name it: --captioner DIR|PRESET."
         )
     wanted = run.manifest["captioner"]
-    captioner = load_captioner(source, device=device, dtype=wanted["dtype"])
+    if isinstance(source, Captioner):
+        captioner, name = source, source.config.name
+    else:
+        captioner = load_captioner(source, device=device, dtype=wanted["dtype"])
+        name = source
     model = LanguageModel(captioner.model)
     found = json.loads(json.dumps(captioner_entry(captioner, model)))
     different = _different(wanted, found)
     if different:
         raise RunError(
-            f"the captioner {source!r} is not the one that {run.path} was built with: "
+            f"the captioner {name!r} is not the one that {run.path} was built with: "
             f"{', '.join(different)} differ. Name that one with --captioner."
         )
     return captioner, model

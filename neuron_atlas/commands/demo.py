@@ -84,7 +84,7 @@ def demo(
     run_report(
         run_folder,
         settings={"n_images": N_REPORTED},
-        captioner_source=captioner_source,
+        captioner_source=captioner,
         coco_folder=pictures,
         is_quiet=quiet,
     )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from neuron_atlas.commands.build_options import BatchSize
 from neuron_atlas.commands.options import device_option, quiet_option
 from neuron_atlas.progress import ProgressBars
+
+if TYPE_CHECKING:
+    from builder.captioner import Captioner
 
 
 @click.command()
@@ -144,7 +147,7 @@ def run_report(
     names: Sequence[str] = (),
     *,
     settings: Mapping[str, int],
-    captioner_source: str | None = None,
+    captioner_source: str | Captioner | None = None,
     coco_folder: Path | None = None,
     device: str | None = None,
     batch_size: int | None = None,
@@ -152,7 +155,11 @@ def run_report(
     is_quiet: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> None:
-    """Run what is missing of the experiments; `settings` and `more` are fields of the context."""
+    """Run what is missing of the experiments; `settings` and `more` are fields of the context.
+
+    Args:
+        captioner_source: Folder or preset of the run's captioner, or itself, already loaded.
+    """
     from builder.devices import best_device
     from builder.experiments.context import ExperimentContext, FinishedRun, ReportSettings
     from builder.experiments.opening import choose_batch_size, find_captioner, find_dataset
