@@ -46,18 +46,19 @@ def _experiment(name: str, names: Sequence[str], found: Sequence[Found]) -> str:
     if lacking:
         return f'{title}<p class="na-hint">Not run on {prose(lacking[0])}.</p>'
     figures = [_whole(side) for side in sides if side is not None]
-    rows = [
-        _row(key, [side.get(key) for side in figures])
-        for key in dict.fromkeys(key for side in figures for key in side)
-    ]
-    if not rows:
+    keys = list(dict.fromkeys(key for side in figures for key in side))
+    if not keys:
         return f'{title}<p class="na-hint">It has no figure over all layers.</p>'
-    head = "<thead><tr><th>figure</th><th>arm</th><th>of</th><th>k</th>"
-    head += "".join(f"<th>{prose(name)}</th>" for name in names) + "</tr></thead>"
-    shown = table(head, rows, known.title)
-    if len(rows) > _N_OPEN_ROWS:
+    rows = []
+    for figure in dict.fromkeys(key[0] for key in keys):
+        rows.append(f'<tr><th colspan="3" scope="rowgroup">{prose(figure)}</th></tr>')
+        of_it = [key for key in keys if key[0] == figure]
+        rows += [_row(key, [side.get(key) for side in figures]) for key in of_it]
+    head = "".join(f"<th>{prose(name)}</th>" for name in ("arm", *names))
+    shown = table(f"<thead><tr>{head}</tr></thead>", rows, known.title)
+    if len(keys) > _N_OPEN_ROWS:
         shown = (
-            f'<details class="na-more"><summary>{count(len(rows))} figures</summary>{shown}'
+            f'<details class="na-more"><summary>{count(len(keys))} figures</summary>{shown}'
             "</details>"
         )
     return title + shown
@@ -71,13 +72,10 @@ def _whole(side: ExperimentRecord) -> dict[Key, FigureRecord]:
 
 
 def _row(key: Key, sides: Sequence[FigureRecord | None]) -> str:
-    figure, arm, part, k = key
+    _, arm, part, k = key
+    of = ", ".join(filter(None, (arm, part, "" if k is None else f"k = {count(k)}")))
     cells = "".join(f"<td>{_value(one)}</td>" for one in sides)
-    return (
-        f'<tr><td class="na-cell">{prose(figure)}</td><td class="na-cell">{prose(arm)}</td>'
-        f'<td class="na-cell">{prose(part)}</td><td>{"" if k is None else count(k)}</td>'
-        f"{cells}</tr>"
-    )
+    return f'<tr><td class="na-cell">{prose(of)}</td>{cells}</tr>'
 
 
 def _value(one: FigureRecord | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from atlas_db import queries
@@ -17,7 +17,7 @@ from atlas_site.pieces import table
 from atlas_site.text import count, percent, prose, token_html
 
 #: Words in the table, and in each list of those that one atlas has alone.
-_N_SHARED = 200
+_N_SHARED = 80
 _N_ALONE = 60
 
 Layers = Mapping[str, Mapping[int, int]]
@@ -67,9 +67,21 @@ def compare(connection: Connection, other: Path | None) -> str:
     engine = open_atlas(other)
     try:
         with engine.connect() as second:
-            return _page(read_side(connection), read_side(second))
+            return _page(*_told_apart(read_side(connection), read_side(second)))
     finally:
         engine.dispose()
+
+
+def _told_apart(first: Side, second: Side) -> tuple[Side, Side]:
+    """Add the content's hash to the names of two atlases that have the same."""
+    if first.info.name != second.info.name:
+        return first, second
+    sides = [
+        replace(side, info=replace(side.info, name=f"{info.name} {info.content_hash[:6]}"))
+        for side in (first, second)
+        for info in (side.info,)
+    ]
+    return sides[0], sides[1]
 
 
 def _page(first: Side, second: Side) -> str:

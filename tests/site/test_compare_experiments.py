@@ -28,8 +28,8 @@ def test_figures_stand_beside_each_other() -> None:
     html = experiments_section(["one", "two <b>"], [first, second])
     assert "<b>0.300</b> <small>0.250 to 0.500, n = 40</small>" in html
     (top, random) = _cells(html)
-    assert [cell[:9] for cell in top] == ["IoU", "top", "", "5", "<b>0.300<", "<b>0.400<"]
-    assert random[5] == '<span class="na-none" title="too few &lt;masks&gt;">left out</span>'
+    assert [cell[:10] for cell in top] == ["top, k = 5", "<b>0.300</", "<b>0.400</"]
+    assert random[2] == '<span class="na-none" title="too few &lt;masks&gt;">left out</span>'
     # Layer 2 of one model is not layer 2 of another.
     assert "0.900" not in html
     assert "two &lt;b&gt;" in html

@@ -220,5 +220,16 @@ def test_two_atlases_side_by_side(synthetic_atlas: Path, tmp_path: Path) -> None
     assert float(re.findall(r"v-([0-9.]+)h", there)[0]) < 1
 
 
+def test_two_atlases_of_one_name_are_told_apart(synthetic_atlas: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    build_site(synthetic_atlas, out, SiteOptions(compare=synthetic_atlas, limit=0))
+    page = (out / "compare.html").read_text("utf-8")
+    engine = open_atlas(synthetic_atlas)
+    with engine.connect() as connection:
+        info = queries.atlas_info(connection)
+    engine.dispose()
+    assert page.count(f"<td>{info.name} {info.content_hash[:6]}</td>") == 2
+
+
 def test_without_another_atlas_the_page_says_how(built_site: Any) -> None:
     assert "--compare B.duckdb" in (built_site.folder / "compare.html").read_text("utf-8")
