@@ -74,6 +74,10 @@ EXPERIMENT_SCHEMAS: Mapping[str, pa.Schema] = {
     "adapter_tokens": _schema("image_id i64, patch i16, rank i8, token_id i32, cosine f32"),
     # Agreement of a unit's decoded tokens with its images, and with images drawn at random.
     "unit_agreement": _schema("uid i32, n_images i32, agreement f32, random_agreement f32"),
+    # The same by a model that scores texts ("BERTScore", "CLIPScore"), where one was at hand.
+    "unit_scores": _schema(
+        "uid i32, score text, n_images i32, agreement f32, random_agreement f32"
+    ),
     # Specificity: means over the images in whose top 100 the unit is and which have a mask.
     # `iou` thresholds each map at its own 95th percentile, `iou_unit_threshold` at that of the
     # unit over all images (as NetDissect does); `random_iou` is of units of the same layer.

@@ -397,7 +397,7 @@ INDEXES = (
 
 #: Tables that atlases of this schema version have had from a later day on: those made before lack
 #: them, and where they are empty the content hash is as it was.
-LATER_TABLES = ("negative_exemplars",)
+LATER_TABLES = ("negative_exemplars", "unit_scores")
 
 #: One row for each exemplar, its map as a list of activations, row by row from the top left.
 EXEMPLAR_ACTIVATIONS = """

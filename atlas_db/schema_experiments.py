@@ -95,6 +95,21 @@ class UnitAgreement(Base, table="unit_agreement", key="uid"):
     random_agreement: Mapped[Real]
 
 
+class UnitScore(Base, table="unit_scores", key="uid score"):
+    """How well a unit's decoded tokens agree with its images, and with random ones, by a model.
+
+    The paper's BERTScore and CLIPScore, where their models were at hand.
+    """
+
+    uid: Mapped[Int]
+    score: Mapped[str]
+    layer: Mapped[Small]
+    unit: Mapped[Int]
+    n_images: Mapped[Int]
+    agreement: Mapped[Real]
+    random_agreement: Mapped[Real]
+
+
 class UnitMasks(Base, table="unit_masks", key="uid"):
     """How well a unit's masks overlap the objects of its images."""
 
@@ -233,6 +248,7 @@ class Replication(Base, table="replication", key="number"):
 EXPERIMENT_INDEXES = (
     ("unit_effects", "uid"),
     ("unit_agreement", "uid"),
+    ("unit_scores", "uid"),
     ("unit_masks", "uid"),
     ("unit_category_masks", "uid"),
     ("unit_category_activations", "uid"),

@@ -43,6 +43,7 @@ from builder.experiments.score_models import find_scorers
 from builder.experiments.specificity import top_units_of
 
 TABLE = "unit_agreement"
+SCORES = "unit_scores"
 OVERLAP = "word overlap"
 OWN, RANDOM, CAPTIONS = "decoded units", "random pairs", "generated captions"
 _HOW = "Greatest of an image's units, then mean over images."
@@ -54,7 +55,7 @@ def run_agreement(context: ExperimentContext) -> Outcome:
     pairing = pair_up(context, contents)
     if len(pairing.image_id) < 2:
         reason = "Fewer than two images have human captions and top units."
-        return nothing((TABLE,), OVERLAP, reason)
+        return nothing((TABLE, SCORES), OVERLAP, reason)
     words = [contents.caption_stems_of[int(i)] for i in pairing.image_id]
     table = overlap_table(contents.unit_stems, pairing.units, words)
     scores = {
@@ -67,8 +68,9 @@ def run_agreement(context: ExperimentContext) -> Outcome:
     figures = list(_figures(OVERLAP, scores, context.settings.seed))
     units = unit_scores(table, pairing.units)
     figures += _unit_figures(OVERLAP, units, context.settings.seed)
-    figures += _model_figures(context, contents, pairing)
-    return Outcome(figures, {TABLE: _unit_table(units)})
+    by_model: dict[str, UnitScores] = {}
+    figures += _model_figures(context, contents, pairing, by_model)
+    return Outcome(figures, {TABLE: _unit_table(units), SCORES: _score_table(by_model)})
 
 
 def pair_up(context: ExperimentContext, contents: Contents) -> Pairing:
@@ -156,9 +158,16 @@ def _caption_overlap(
 
 
 def _model_figures(
-    context: ExperimentContext, contents: Contents, pairing: Pairing
+    context: ExperimentContext,
+    contents: Contents,
+    pairing: Pairing,
+    by_model: dict[str, UnitScores],
 ) -> Iterator[Figure]:
-    """Score with the models that are at hand, and say which are not."""
+    """Score with the models that are at hand, and say which are not.
+
+    Args:
+        by_model: Takes each score's means by unit.
+    """
     scorers = find_scorers(context.score_models, context.device)
     seed = context.settings.seed
     for figure, scorer in scorers.items():
@@ -169,6 +178,7 @@ def _model_figures(
         arms = dict(zip((OWN, RANDOM, CAPTIONS), found.by_image, strict=True))
         yield from _figures(figure, arms, seed, scorer.about)
         yield from _unit_figures(figure, found.units, seed)
+        by_model[figure] = found.units
 
 
 def _figures(
@@ -212,19 +222,33 @@ def _unit_figures(figure: str, units: UnitScores, seed: int) -> Iterator[Figure]
 
 def _unit_table(units: UnitScores) -> pa.Table:
     schema = EXPERIMENT_SCHEMAS[TABLE]
-    columns = {
+    return pa.table(_columns(units)).select(schema.names).cast(schema)
+
+
+def _score_table(by_model: Mapping[str, UnitScores]) -> pa.Table:
+    schema = EXPERIMENT_SCHEMAS[SCORES]
+    parts = [
+        pa.table({**_columns(units), "score": [score] * len(units.uid)})
+        .select(schema.names)
+        .cast(schema)
+        for score, units in by_model.items()
+    ]
+    return pa.concat_tables([schema.empty_table(), *parts])
+
+
+def _columns(units: UnitScores) -> dict[str, npt.NDArray[np.generic]]:
+    return {
         "uid": units.uid,
         "n_images": units.n_images,
         "agreement": units.own,
         "random_agreement": units.random,
     }
-    return pa.table(columns).select(schema.names).cast(schema)
 
 
 AGREEMENT = Experiment(
     name="agreement",
     title="Do decoded units agree with what people say of the image?",
     run=run_agreement,
-    tables=(TABLE,),
+    tables=(TABLE, SCORES),
     settings=lambda context: {"score_models": folder_hashes(context.score_models)},
 )

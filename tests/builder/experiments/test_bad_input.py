@@ -170,6 +170,10 @@ def test_models_that_are_at_hand_score_patches_and_units(
             values = [f.value for f in outcome.figures if f.figure == name]
             assert len(values) == 3
             assert None not in values
+            if experiment is AGREEMENT:
+                rows = outcome.tables["unit_scores"].to_pylist()
+                own = {row["uid"] for row in rows if row["score"] == name}
+                assert own == set(outcome.tables["unit_agreement"]["uid"].to_pylist())
         assert experiment.own_settings(with_models) != experiment.own_settings(context)
 
 
