@@ -33,6 +33,8 @@ from builder.loading import load_pretrained
 from builder.parts import files_sha256, hub_folder, local_path, part_files
 from builder.presets import PRESET_NAMES, preset_config, preset_folder
 
+#: Embeddings beyond the tokenizer's tokens are padding; no published model has a tenth of it.
+LEAST_SHARE_OF_TOKENS = 0.75
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer.model", "vocab.txt")
 
 
@@ -277,6 +279,12 @@ def _check_tokenizer(config: CaptionerConfig, path: Path, tokenizer: Any, n_rows
         raise CaptionerError(
             f"The tokenizer in {path} has {len(tokenizer)} tokens, but the language model only "
             f"{n_rows} embeddings. Use the tokenizer that belongs to the model."
+        )
+    if len(tokenizer) < LEAST_SHARE_OF_TOKENS * n_rows:
+        raise CaptionerError(
+            f"The tokenizer in {path} has {len(tokenizer)} tokens, but the language model "
+            f"{n_rows} embeddings: the others would be no token's. Use the tokenizer that belongs "
+            "to the model."
         )
     if config.bos and tokenizer.bos_token_id is None:
         raise CaptionerError(

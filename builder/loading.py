@@ -1,7 +1,8 @@
 """Load a model of transformers from a folder, whole or not at all.
 
-transformers fills weights that a checkpoint lacks with random numbers and says so in a log line. An
-atlas of such a model would be wrong without looking wrong, so here it is an error.
+transformers fills weights that a checkpoint lacks with random numbers and says so in a log line,
+and takes integers of a quantised checkpoint for weights. An atlas of such a model would be wrong
+without looking wrong, so here both are errors, and so are weights that are no numbers.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers.utils import logging
 
 from atlas_db.errors import CaptionerError
+from builder.parts import weight_files
 
 #: What a damaged or foreign checkpoint makes transformers, timm and torch raise.
 LOAD_ERRORS = (
@@ -29,6 +31,10 @@ LOAD_ERRORS = (
     pickle.UnpicklingError,
     SafetensorError,
 )
+
+
+#: As safetensors and as torch name them.
+_STORED_TYPES = {"F64", "F32", "F16", "BF16", "float64", "float32", "float16", "bfloat16"}
 
 
 @contextmanager
@@ -84,7 +90,44 @@ def load_pretrained(
                 f"{more}. transformers would fill them with random numbers. Fetch or save the "
                 "whole checkpoint again, and see that config.json belongs to it."
             )
+    _refuse_other_types(path, what)
+    _refuse_what_is_no_number(model, path, what, dtype)
     return model
+
+
+def _refuse_other_types(path: Path, what: str) -> None:
+    """Refuse a checkpoint whose weights are stored as integers or in eight bits."""
+    for file in weight_files(path):
+        for name, kind in _stored_types(file):
+            if name.endswith("weight") and kind not in _STORED_TYPES:
+                raise CaptionerError(
+                    f"The {what} in {path} has weights of type {kind} ({name} in {file.name}): a "
+                    "quantised checkpoint, or another file. Fetch the checkpoint in float32, "
+                    "bfloat16 or float16."
+                )
+
+
+def _stored_types(file: Path) -> Iterator[tuple[str, str]]:
+    """Name the type of every tensor in a file, which is not read but for its table of contents."""
+    if file.suffix == ".safetensors":
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118
+                yield name, tensors.get_slice(name).get_dtype()
+        return
+    state = torch.load(file, map_location="meta", weights_only=True)
+    for name, value in state.items():
+        if isinstance(value, torch.Tensor):
+            yield name, str(value.dtype).removeprefix("torch.")
+
+
+def _refuse_what_is_no_number(model: torch.nn.Module, path: Path, what: str, dtype: Any) -> None:
+    for name, parameter in model.named_parameters():
+        if not bool(parameter.isfinite().all()):
+            raise CaptionerError(
+                f"The {what} in {path} has weights that are infinite or no numbers ({name}, read "
+                f"as {str(dtype).removeprefix('torch.')}). Fetch the checkpoint again, or use a "
+                "type that holds its values (--dtype bfloat16 or float32)."
+            )
 
 
 def _shapes(mismatch: tuple[str, Sequence[int], Sequence[int]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,31 @@ def test_a_language_model_with_missing_weights_is_refused(folder: Path) -> None:
     _refused(folder, r"weights that are missing: transformer\.h\.1\.mlp\.fc_in\.weight\.")
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_a_quantised_language_model_is_refused(folder: Path, name: str) -> None:
+    """transformers would take the integers for weights."""
+    path = folder / "language_model" / "model.safetensors"
+    weights = load_file(path)
+    key = "transformer.h.1.mlp.fc_in.weight"
+    weights[key] = (weights[key] * 100).to(torch.int8)
+    path.unlink()
+    if name.endswith("safetensors"):
+        save_file(weights, path, metadata={"format": "pt"})
+    else:
+        torch.save(weights, path.with_name(name))
+    _refused(folder, rf"weights of type (I8|int8) \({re.escape(key)} in {name}\)")
+
+
+def test_a_language_model_of_no_numbers_is_refused(folder: Path) -> None:
+    path = folder / "language_model" / "model.safetensors"
+    weights = load_file(path)
+    weights["transformer.h.1.mlp.fc_in.weight"][3, 3] = 1e6  # more than float16 holds
+    save_file(weights, path, metadata={"format": "pt"})
+    load_captioner(folder)
+    with pytest.raises(CaptionerError, match=r"infinite or no numbers .*fc_in.*read as float16"):
+        load_captioner(folder, dtype="float16")
+
+
 def test_a_language_model_of_another_shape_is_refused(folder: Path) -> None:
     _edit_json(folder / "language_model" / "config.json", n_inner=64)
     _refused(folder, r"of another shape: .*fc_in\.bias \(got \(128,\), wanted \(64,\)\)")
@@ -205,6 +231,15 @@ def test_a_tokenizer_with_more_tokens_than_embeddings_is_refused(folder: Path) -
     _refused(folder, r"The tokenizer in .* has 19\d\d tokens, but the language model only 1920")
 
 
+def test_a_tokenizer_with_far_fewer_tokens_than_embeddings_is_refused(folder: Path) -> None:
+    path = folder / "language_model" / "tokenizer.json"
+    content = json.loads(path.read_text())
+    vocabulary = dict(sorted(content["model"]["vocab"].items(), key=lambda item: item[1])[:300])
+    content["model"] |= {"vocab": vocabulary, "merges": []}
+    path.write_text(json.dumps(content))
+    _refused(folder, r"has 30\d tokens, but the language model 1920 embeddings")
+
+
 def test_a_missing_tokenizer_is_refused(folder: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / "language_model" / name).unlink()
@@ -219,7 +254,7 @@ def test_a_damaged_tokenizer_is_refused(folder: Path) -> None:
 def test_a_tokenizer_that_knows_nothing_of_the_prompt_is_refused(folder: Path) -> None:
     path = folder / "language_model" / "tokenizer.json"
     content = json.loads(path.read_text())
-    content["model"] |= {"vocab": {"<|endoftext|>": 0}, "merges": []}
+    content["model"] |= {"vocab": {f"§{i}": i for i in range(1900)}, "merges": []}
     path.write_text(json.dumps(content))
     _refused(folder, "makes no tokens of the prompt 'A picture of'")
 
