@@ -48,8 +48,8 @@ def _experiment(one: ExperimentRecord, replicated: Sequence[ReplicationRecord]) 
     return (
         f'<section class="na-experiment"><h2 id="{prose(one.name)}">{prose(one.title)}</h2>'
         + drawing(one.name, one.figures)
-        + values
         + _figures(one, known)
+        + values
         + _left_out(left_out)
         + _how(one)
         + "</section>"
@@ -174,9 +174,12 @@ def _section_of(row: ReplicationRecord) -> str:
 def _replicated(name: str, rows: Sequence[ReplicationRecord]) -> str:
     """Fold a section's rows below how many of them agree."""
     known = [row for row in rows if row.agrees is not None]
-    said = f"{count(sum(map(bool, (row.agrees for row in known))))} of {count(len(known))} agree"
-    if len(known) < len(rows):
-        said += f", {count(len(rows) - len(known))} cannot be compared"
+    n_agree = sum(row.agrees is True for row in rows)
+    parts = (
+        f"{count(n_agree)} of {count(len(known))} agree" if known else "",
+        f"{count(len(rows) - len(known))} cannot be compared" if len(known) < len(rows) else "",
+    )
+    said = ", ".join(filter(None, parts))
     words = {True: '<span class="na-badge na-good">yes</span>', None: "–"}
     no = '<span class="na-badge na-bad">no</span>'
     shown = (
