@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +184,17 @@ def test_a_plain_model_has_none(coco: Path, tmp_path: Path) -> None:
     engine.dispose()
 
 
+def rewrite_shard(run: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
+    """Change a run of one shard: its `shard.json` and the manifest, whose hashes are made right."""
+    description = run / "shards/00000/shard.json"
+    content = json.loads(description.read_text())
+    manifest = json.loads((run / "manifest.json").read_text())
+    change(content, manifest)
+    write_json(description, content)
+    manifest["shards"][0]["sha256"] = file_sha256(description)
+    write_json(run / "manifest.json", manifest)
+
+
 def test_a_positive_one_is_refused(captioner: Any, coco: Path, tmp_path: Path) -> None:
     run = run_of(captioner, coco, tmp_path / "run", per_shard=100)
     path = run / "shards/00000/negative_exemplars.parquet"
@@ -191,12 +202,30 @@ def test_a_positive_one_is_refused(captioner: Any, coco: Path, tmp_path: Path) -
     at = table.schema.get_field_index("activation")
     turned = pa.array(np.abs(table["activation"].to_numpy()), pa.float32())
     pq.write_table(table.set_column(at, table.schema.field(at), turned), path)
-    description = path.with_name("shard.json")
-    content = json.loads(description.read_text())
-    content["files"][path.name] = file_sha256(path)
-    write_json(description, content)
-    manifest = json.loads((run / "manifest.json").read_text())
-    manifest["shards"][0]["sha256"] = file_sha256(description)
-    write_json(run / "manifest.json", manifest)
+
+    def hash_anew(shard: dict[str, Any], manifest: dict[str, Any]) -> None:
+        shard["files"][path.name] = file_sha256(path)
+
+    rewrite_shard(run, hash_anew)
     with pytest.raises(RunError, match="negative exemplars that are of no unit, above 0"):
         ingest(run, tmp_path / "a.duckdb")
+
+
+def test_a_run_made_before_there_were_any(captioner: Any, coco: Path, tmp_path: Path) -> None:
+    """Of a gated model: an atlas is made of it, but what is missing of it is not built on."""
+    run = run_of(captioner, coco, tmp_path / "run", per_shard=100)
+    path = run / "shards/00000/negative_exemplars.parquet"
+    path.unlink()
+
+    def forget(shard: dict[str, Any], manifest: dict[str, Any]) -> None:
+        del shard["files"][path.name]
+        del manifest["model"]["n_negative_exemplars"]
+
+    rewrite_shard(run, forget)
+    ingest(run, tmp_path / "a.duckdb")
+    engine = open_atlas(tmp_path / "a.duckdb")
+    with engine.connect() as connection:
+        assert queries.unit(connection, 0, 0).negative_exemplars == ()
+    engine.dispose()
+    with pytest.raises(RunError, match=r"another run: model\.n_negative_exemplars differ"):
+        run_of(captioner, coco, run, per_shard=100)
