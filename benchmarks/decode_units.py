@@ -30,7 +30,7 @@ from builder.language_model import LanguageModel
 #: Logits of a large chunk.
 _LARGE = 2**26
 #: How often each is timed.
-N_TURNS = 5
+N_TURNS = 15
 
 
 def main() -> None:
