@@ -39,11 +39,8 @@ def open_atlas(path: Path, *, threads: int | None = None) -> Engine:
         URL.create("duckdb", database=str(path)),
         max_overflow=-1,  # a server's threads bound the connections; none must wait for one
         isolation_level="AUTOCOMMIT",  # nothing is written; a wrong statement must not linger
-        skip_autocommit_rollback=True,  # DuckDB raises an error for it, which costs half a look-up
         connect_args={"read_only": True, "config": {"python_enable_replacements": "false"}},
     )
-
-    engine.dialect.detect_autocommit_setting = _is_autocommit  # type: ignore[assignment]
 
     @event.listens_for(engine, "connect")
     def _tune(connection: Any, _record: Any) -> None:
@@ -60,11 +57,6 @@ def open_atlas(path: Path, *, threads: int | None = None) -> Engine:
         engine.dispose()
         raise
     return engine
-
-
-def _is_autocommit(connection: Any) -> bool:
-    """Answer for the dialect, which does not know."""
-    return bool(connection.autocommit)
 
 
 def _check_version(engine: Engine, path: Path) -> None:
