@@ -56,7 +56,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("length", [1, 30, 1e4])
 def test_probabilities_of_long_write_vectors(length: float) -> None:
-    """Also where the greatest and the least logit lie so far apart that exp() of one is no number."""
+    """Also where the greatest and the least logit lie too far apart for exp() to give a number."""
     model = tiny_model("gptj", dtype=torch.float32)
     vectors = torch.nn.functional.normalize(model.write_vectors(0)[:4].double(), dim=1) * length
     logits = model.unembedding[:N_TOKENS].double() @ vectors.T
