@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from site_browser import PHONE, WALL
+from site_browser import KINDS, PHONE, WALL
 
 from atlas_db import queries
 from atlas_db.connection import open_atlas
@@ -280,31 +280,14 @@ def test_the_map_of_a_layer_leads_to_its_units(open_page: OpenPage) -> None:
 
 # --- Every kind of page, in every dress ---
 
-_KINDS = [
-    "index.html",
-    "layers.html",
-    "concepts.html",
-    "images.html",
-    "explore.html",
-    "categories.html",
-    "method.html",
-    "sql.html",
-    "about.html",
-    "u/1/4.html",
-    "i/139.html",
-    "i/139-all.html",
-    "c/water.html",
-    "l/1.html",
-]
-
 
 @pytest.mark.parametrize("viewport", [PHONE, WALL], ids=["phone", "wall"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_fit_the_screen(
     open_page: OpenPage, site_url: str, scheme: str, viewport: dict[str, int]
 ) -> None:
-    page = open_page(_KINDS[0], viewport=viewport, color_scheme=scheme)
-    for kind in _KINDS:
+    page = open_page(KINDS[0], viewport=viewport, color_scheme=scheme)
+    for kind in KINDS:
         page.goto(f"{site_url}/{kind}")
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= viewport["width"], kind

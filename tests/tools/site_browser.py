@@ -8,6 +8,14 @@ PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1440, "height": 900}
 WALL = {"width": 1600, "height": 1000}
 
+#: One page of each kind, of the synthetic atlas's site.
+KINDS = [
+    "index.html", "layers.html", "concepts.html", "images.html", "explore.html",
+    "categories.html", "report.html", "method.html", "sql.html", "downloads.html", "compare.html",
+    "api.html", "about.html", "u/1/4.html", "i/139.html", "i/139-all.html", "c/water.html",
+    "l/1.html",
+]  # fmt: skip
+
 
 def watch(page: Any, site_url: str, amiss: list[str]) -> None:
     """Add to `amiss` all that should not happen on `page`."""
