@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -153,14 +154,32 @@ def test_killed_builds_end_in_the_same_atlas(
     assert not list(run.rglob("*.partial"))
 
 
-def test_a_damaged_shard_is_made_again(captioner_folder: Path, coco: Path, tmp_path: Path) -> None:
+def cut_in_half(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def turn_a_byte(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 255
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut_in_half, turn_a_byte, Path.unlink])
+@pytest.mark.parametrize("name", ["attributions.parquet", "shard.json"])
+def test_a_damaged_shard_is_made_again(
+    captioner_folder: Path,
+    coco: Path,
+    tmp_path: Path,
+    damage: Callable[[Path], None],
+    name: str,
+) -> None:
     captioner = load_captioner(captioner_folder)
     run = run_of(captioner, coco, tmp_path / "run")
     before = content(run)
-    damaged = shard_folder(run, 1) / "attributions.parquet"
+    damaged = shard_folder(run, 1) / name
     other = (shard_folder(run, 2) / "shard.json").stat().st_mtime_ns
     whole = damaged.read_bytes()
-    damaged.write_bytes(whole[: len(whole) // 2])
+    damage(damaged)
     run_of(captioner, coco, run)
     assert damaged.read_bytes() == whole
     assert (shard_folder(run, 2) / "shard.json").stat().st_mtime_ns == other
