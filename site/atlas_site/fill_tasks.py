@@ -125,7 +125,8 @@ class Workplace:
         self.exemplars = FirstExemplars(work.exemplars, info.n_units, info.n_patch, "r+")
 
     def close(self) -> None:
-        """Let go of the atlas."""
+        """Let go of the atlas and of the files beside it."""
+        self.exemplars.close()
         self.connection.close()
         self._engine.dispose()
 

@@ -85,7 +85,7 @@ class Filler:
         )
         info = self.site.info
         self.scratch = scratch
-        FirstExemplars(scratch / "exemplars", info.n_units, info.n_patch)
+        FirstExemplars(scratch / "exemplars", info.n_units, info.n_patch).close()
         KnownSummaries.write(connection, scratch).remember(connection)
 
     def fill(self, rendered: Path) -> None:

@@ -1,8 +1,9 @@
 """The first exemplars of every unit, kept on the disk while the site is built.
 
 Unit pages are filled first, in the order of the atlas's file; concept pages then show the exemplars
-of units in any order. A memory-mapped file keeps that within constant memory, away from hundreds
-of thousands of look-ups, and lets worker processes write it together.
+of units in any order. A file of rows of one length keeps that within constant memory, away from
+hundreds of thousands of look-ups, and lets worker processes write it together. It is read and
+written row by row: mapped into memory, all of it would count as theirs.
 """
 
 from __future__ import annotations
@@ -37,17 +38,28 @@ class FirstExemplars:
         kind = np.dtype(
             [("n", "u1"), ("image_id", "i8", (N_FIRST,)), ("maps", "u1", (N_FIRST, n_patch))]
         )
-        self._rows = np.memmap(path, kind, mode, shape=(n_units,))
+        self._kind = kind
+        # Unbuffered: what one process writes, another reads.
+        self._file = path.open("w+b" if mode == "w+" else "r+b", buffering=0)
+        if mode == "w+":
+            self._file.truncate(n_units * kind.itemsize)
 
     def keep(self, uid: int, exemplars: Sequence[ExemplarRecord]) -> None:
         """Remember a unit's first exemplars."""
-        row = self._rows[uid]
+        row = np.zeros((), self._kind)
         for place, exemplar in enumerate(exemplars[:N_FIRST]):
             row["image_id"][place] = exemplar.image_id
             row["maps"][place] = exemplar.heatmap
         row["n"] = min(len(exemplars), N_FIRST)
+        self._file.seek(uid * self._kind.itemsize)
+        self._file.write(row.tobytes())
 
     def of(self, uid: int) -> list[Tile]:
         """Give (image_id, heatmap) of each that was kept; heatmaps are uint8, (n_patch,)."""
-        row = self._rows[uid]
+        self._file.seek(uid * self._kind.itemsize)
+        row = np.frombuffer(self._file.read(self._kind.itemsize), self._kind)[0]
         return [(int(row["image_id"][place]), row["maps"][place]) for place in range(row["n"])]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
