@@ -30,7 +30,7 @@ from benchmarks.http_load import Taken, free_port, load, resident_mb, server
 RESULTS = Path(__file__).parent / "results"
 SHAPE = (8, 500)
 N_THREADS = 8
-#: What the memory may grow by, of what it is when the load has run for a fifth of its time.
+#: What the memory may grow by, from its greatest in the load's second fifth to that in its last.
 MAX_GROWTH = 0.1
 MAX_LATE_S = 30.0
 
@@ -118,7 +118,8 @@ def until_answered(port: int, content_hash: str) -> float:
 def results_of(taken: Taken, seen: dict[str, list[float]]) -> dict[str, Any]:
     """Sum up what was seen."""
     memory = seen["memory, MB"]
-    settled, last = memory[len(memory) // 5], max(memory[-len(memory) // 5 :])
+    fifth = max(1, len(memory) // 5)
+    settled, last = max(memory[fifth : 2 * fifth] or memory), max(memory[-fifth:])
     in_order = sorted(taken.seconds)
     return {
         "requests": len(in_order),
