@@ -28,7 +28,7 @@ from torch import Tensor
 from atlas_db.experiment_format import EXPERIMENT_SCHEMAS
 from builder.experiments.ablation_figures import ablation_figures
 from builder.experiments.context import ExperimentContext
-from builder.experiments.experiment import Experiment, Outcome, nothing
+from builder.experiments.experiment import Experiment, Figure, Outcome, nothing
 from builder.experiments.passes import Passes
 from builder.experiments.rankings import (
     Ranking,
@@ -75,6 +75,16 @@ def run_ablation(context: ExperimentContext) -> Outcome:
     arms = make_arms(context, rankings, ks)
     table = ablate(context, rankings, arms, ks)
     return Outcome(ablation_figures(table, ks, context), {TABLE: table})
+
+
+def drop_of_top_units(context: ExperimentContext) -> list[Figure]:
+    """Give the figures of the arm `all` alone, at three k, without new captions: for a control."""
+    ks = curve(context.run.n_units)
+    ks = sorted({ks[0], ks[len(ks) // 2], ks[-1]})
+    rankings = rank_units(context, ks[-1], {"all": np.ones(context.run.n_units, dtype=bool)})
+    arm = Arm("all", 0, {ranking.image_id: ranking.tops["all"] for ranking in rankings}, [])
+    table = ablate(context, rankings, [arm], ks)
+    return [figure for figure in ablation_figures(table, ks, context) if figure.arm == "all"]
 
 
 def make_arms(

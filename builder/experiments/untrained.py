@@ -12,7 +12,7 @@ Source: Adebayo et al., Sanity Checks for Saliency Maps (arXiv 1810.03292).
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ import torch
 from builder.build import build_run
 from builder.captioner import Captioner
 from builder.coco import CocoDataset
-from builder.experiments.ablation import ABLATION
+from builder.experiments.ablation import drop_of_top_units
 from builder.experiments.captions import CAPTIONS
 from builder.experiments.context import Chunks, ExperimentContext, FinishedRun, ReportSettings
 from builder.experiments.decoding_check import DECODING_CHECK
@@ -39,12 +39,24 @@ from builder.settings import BuildSettings, Execution
 N_IMAGES = 50
 LEARNED, SHUFFLED = "as it is", "weights shuffled"
 _FIGURE = "what is left without what was learned"
-#: Experiments, and of each the figures and the arm that are set side by side.
-CHECKS: tuple[tuple[Experiment, tuple[str, ...], str], ...] = (
-    (CAPTIONS, ("captions that name what is in the picture",), "captions"),
-    (DECODING_CHECK, ("images of which one of the top five units says something",), "top units"),
-    (SPECIFICITY, ("IoU", "IoU at the unit's threshold"), "top units"),
-    (ABLATION, ("relative drop of p(target)", "drop of the target's logit"), "all"),
+#: What gives figures; of each, the figures and the arm that are set side by side.
+CHECKS: tuple[tuple[Callable[[ExperimentContext], Sequence[Figure]], tuple[str, ...], str], ...] = (
+    (
+        lambda context: CAPTIONS.run(context).figures,
+        ("captions that name what is in the picture",),
+        "captions",
+    ),
+    (
+        lambda context: DECODING_CHECK.run(context).figures,
+        ("images of which one of the top five units says something",),
+        "top units",
+    ),
+    (
+        lambda context: [f for f in SPECIFICITY.run(context).figures if not f.part],
+        ("IoU", "IoU at the unit's threshold"),
+        "top units",
+    ),
+    (drop_of_top_units, ("relative drop of p(target)", "drop of the target's logit"), "all"),
 )
 
 
@@ -58,8 +70,8 @@ def run_untrained(context: ExperimentContext) -> Outcome:
     own = replace(context, settings=settings, chunks=Chunks(None))
     figures: list[Figure] = []
     with _shuffled_context(own, context.chunks.folder) as other:
-        for experiment, names, arm in CHECKS:
-            pairs = _pairs(*(_found(experiment, c, names, arm) for c in (own, other)))
+        for look, names, arm in CHECKS:
+            pairs = _pairs(*(_chosen(look(c), names, arm) for c in (own, other)))
             figures += [figure for pair in pairs for figure in _side_by_side(*pair)]
     return Outcome(figures)
 
@@ -115,13 +127,9 @@ def part_of(dataset: CocoDataset, image_ids: Sequence[int] | Any) -> CocoDataset
     return replace(dataset, tables=tables)
 
 
-def _found(
-    experiment: Experiment, context: ExperimentContext, names: Sequence[str], arm: str
-) -> list[Figure]:
-    """Run an experiment and keep the figures that are compared."""
-    figures = experiment.run(context).figures
-    is_all = experiment is not SPECIFICITY
-    return [f for f in figures if f.figure in names and f.arm == arm and (is_all or not f.part)]
+def _chosen(figures: Sequence[Figure], names: Sequence[str], arm: str) -> list[Figure]:
+    """Keep the figures that are compared."""
+    return [figure for figure in figures if figure.figure in names and figure.arm == arm]
 
 
 def _pairs(own: Sequence[Figure], other: Sequence[Figure]) -> Iterator[tuple[Figure, Figure]]:
@@ -170,12 +178,10 @@ def _named(figure: Figure) -> str:
 
 
 def _is_reached(own: Figure, other: Figure) -> bool:
-    """Say whether the copy's interval reaches up to the captioner's."""
+    """Say whether the copy's value lies in the captioner's interval, or above."""
     if own.value is None or other.value is None:
         return False
-    low = own.value if own.low is None else own.low
-    high = other.value if other.high is None else other.high
-    return high >= low
+    return other.value >= (own.value if own.low is None else own.low)
 
 
 UNTRAINED = Experiment(

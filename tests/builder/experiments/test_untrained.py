@@ -80,11 +80,11 @@ def test_a_captioner_of_random_weights_is_left_out(lone_context: ExperimentConte
     assert "untrained itself" in figure.note
 
 
-@pytest.mark.parametrize(("high", "is_reached"), [(0.49, False), (0.51, True)])
-def test_a_figure_that_the_copy_reaches_says_so(high: float, is_reached: bool) -> None:
+@pytest.mark.parametrize(("value", "is_reached"), [(0.49, False), (0.51, True), (0.9, True)])
+def test_a_figure_that_the_copy_reaches_says_so(value: float, is_reached: bool) -> None:
     columns = {"figure": "IoU", "measure": "IoU", "n": 9, "arm": "top units"}
     own = Figure(**columns, value=0.6, low=0.5, high=0.7, control="random units", p_value=0.01)
-    other = Figure(**columns, value=0.4, low=0.3, high=high)
+    other = Figure(**columns, value=value, low=0.3, high=0.95)
     first, second = _side_by_side(own, other)
     assert (first.arm, first.control, second.arm) == (LEARNED, SHUFFLED, SHUFFLED)
     assert first.figure == second.figure == "IoU, top units"
