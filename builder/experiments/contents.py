@@ -167,7 +167,9 @@ def promoted_tokens(run: FinishedRun) -> tuple[pa.Table, dict[int, str | None]]:
 def contents_of(context: ExperimentContext) -> Contents:
     """Give the contents of a run's pictures, with the word list that holds for it."""
     rows = context.run.table("categories").to_pylist()
-    return Contents(context, word_lists(rows, context.words or shipped_list(context.dataset)))
+    # A list that lies beside a data set without its instances file has nothing to belong to.
+    shipped = shipped_list(context.dataset) if rows else None
+    return Contents(context, word_lists(rows, context.words or shipped))
 
 
 def word_settings(context: ExperimentContext) -> dict[str, str]:

@@ -26,7 +26,7 @@ def figure_line(row: Mapping[str, Any]) -> str:
     if row["value"] is None:
         return f"{name}: left out. {row['note']}"
     parts = [f"{name}: {_number(row['value'])}"]
-    if row["low"] is not None:
+    if row["low"] is not None and row["high"] is not None:  # a ratio may have no end
         parts.append(f"[{_number(row['low'])}, {_number(row['high'])}]")
     parts.append(f"{row['measure']}, n = {row['n']}")
     if row["p_value"] is not None:

@@ -130,6 +130,10 @@ ROW = {
             {"layer": 0, "k": 64, "low": None, "p_value": None, "note": "So."},
             "IoU, top units, dog, layer 0, k = 64: 0.123 IoU, n = 9. So.",
         ),
+        (
+            {"high": None, "p_value": None},
+            "IoU, top units, dog: 0.123 IoU, n = 9",
+        ),
         ({"value": None, "note": "No dog."}, "IoU, top units, dog: left out. No dog."),
         (
             {"value": 1234.0, "low": None, "p_value": None, "arm": "", "part": ""},

@@ -1,5 +1,6 @@
 """What experiments say where a data set lacks something: what is left out and why, no error."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,6 +62,10 @@ def context_of(
     captioner: Captioner, folder: Path, n_images: int, missing: str
 ) -> ExperimentContext:
     coco = write_small_coco(folder / "coco", n_images)
+    # Its word list stays where its instances are gone.
+    categories = load_coco(coco, SPLIT).tables["categories"].to_pylist()
+    words = {row["name"]: [row["name"]] for row in categories}
+    (coco / "annotations" / f"words_{SPLIT}.json").write_text(json.dumps(words))
     if missing:
         (coco / "annotations" / f"{missing}_{SPLIT}.json").unlink()
     dataset = load_coco(coco, SPLIT)
