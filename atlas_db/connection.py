@@ -17,7 +17,7 @@ __all__ = ["Connection", "Engine", "open_atlas"]
 _AGAIN = "Make it again with `neuron-atlas ingest RUN --db {path}`."
 
 
-def open_atlas(path: Path, *, threads: int | None = None) -> Engine:
+def open_atlas(path: Path, *, threads: int | None = None, memory_mb: int | None = None) -> Engine:
     """Open an atlas read-only, as an engine for `with open_atlas(path).connect() as connection`.
 
     Any number of processes may read one file. Dispose of the engine to let go of the file.
@@ -26,6 +26,8 @@ def open_atlas(path: Path, *, threads: int | None = None) -> Engine:
         path: The file.
         threads: That one statement may use; by default one a core. A server whose requests have
             a thread each asks for 1: sharing a look-up among threads doubles what it costs.
+        memory_mb: That DuckDB may take, with what it keeps of the file; by default most of the
+            machine's. Who reads everything once needs little of it.
 
     Raises:
         AtlasFileError: The file is missing, is no atlas, or is of another schema version.
@@ -50,6 +52,8 @@ def open_atlas(path: Path, *, threads: int | None = None) -> Engine:
         )
         if threads is not None:
             connection.execute(f"SET threads = {threads:d}")
+        if memory_mb is not None:
+            connection.execute(f"SET memory_limit = '{memory_mb:d}MB'")
 
     try:
         _check_version(engine, path)

@@ -34,6 +34,8 @@ from atlas_site.unit_page import unit_page
 _TASK_UNITS = 2000
 _TASK_IMAGES = 100
 _TASK_CONCEPTS = 500
+#: What a process lets DuckDB take: each range is read once, and never asked for again.
+_DATABASE_MB = 128
 #: Units whose rows for the explore page one task writes: whole files of them.
 _TASK_ROWS = 64 * SHARD_UNITS
 
@@ -119,7 +121,7 @@ class Workplace:
         self.work, self.site = work, work.site
         info = work.site.info
         # One thread a statement: the processes share the cores already.
-        self._engine = open_atlas(work.database, threads=1)
+        self._engine = open_atlas(work.database, threads=1, memory_mb=_DATABASE_MB)
         self.connection: Connection = self._engine.connect()
         KnownSummaries(work.summaries).remember(self.connection)
         self.exemplars = FirstExemplars(work.exemplars, info.n_units, info.n_patch, "r+")
