@@ -81,7 +81,7 @@ def test_the_sequence_is_bos_patches_prompt(family: str, folders: dict[str, Path
     assert patches.shape == (2, N_PATCH, TINY.d_model)
     inputs = captioner.sequence(patches)
 
-    has_bos = family in ("opt", "llama", "mistral", "gemma", "gemma3")
+    has_bos = family in ("opt", "llama", "mistral", "gemma", "gemma2", "gemma3")
     assert captioner.config.bos == has_bos
     assert captioner.patch_positions == slice(int(has_bos), int(has_bos) + N_PATCH)
     assert torch.equal(inputs[:, captioner.patch_positions], patches)

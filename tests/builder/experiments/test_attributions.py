@@ -5,6 +5,7 @@ import torch
 from tiny_models import D_MLP, D_MODEL, N_LAYERS
 
 from builder.experiments.attributions import Case, TargetLogit, attribute_all
+from builder.generation import PLAIN
 from builder.language_model import LanguageModel, count_hooks
 
 N_PATCH = 6
@@ -19,6 +20,7 @@ class TinyCaptioner:
     """What a captioner does between patches and language model: a token before, two after."""
 
     patch_positions = slice(1, 1 + N_PATCH)
+    rules = PLAIN
 
     def __init__(self, model: LanguageModel) -> None:
         self.model = model
@@ -77,7 +79,7 @@ def test_zeroing_is_doing_it(logit: TargetLogit) -> None:
 
 
 def test_integrated_gradients_of_a_layer_add_up_to_silencing_it(logit: TargetLogit) -> None:
-    if logit.model.architecture.family == "gemma3":
+    if logit.model.architecture.out_norm:
         pytest.skip("a norm after the MLP makes the logit jump at 0: no number of steps is enough")
     found = logit.integrated(n_steps=400).view(N_LAYERS, D_MLP)
     for layer in range(N_LAYERS):
