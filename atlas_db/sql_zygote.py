@@ -1,7 +1,8 @@
 """The process that children of `atlas_db.sql_child` are forked from.
 
-It imports what they need, opens no atlas, starts no thread, and knows nothing of the server:
-forking it takes a millisecond and copies no secret and no lock. The server writes one byte and one
+It imports what they need, opens no atlas, starts no thread of its own (libraries start some when
+they are imported, which stay idle), and knows nothing of the server: forking it takes a millisecond
+and copies no secret. The server writes one byte and one
 socket for each statement; the child gets the socket, and this process kills it at its deadline.
 Only a parent can do that safely, because a process number stays its child's until it is waited for.
 """
