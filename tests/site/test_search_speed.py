@@ -19,6 +19,9 @@ from site_browser import DESK, watch
 
 from atlas_db.records import AtlasInfo, ConceptSummary
 
+# A stopwatch beside other tests measures those: asked for, on a machine that does nothing else.
+pytestmark = pytest.mark.slow
+
 N_CONCEPTS = 50_400
 #: From a key press to the first suggestion on the screen.
 MOST_MS = 100
