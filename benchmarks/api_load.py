@@ -209,6 +209,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
         results = compare(arguments, folder)
     arguments.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
