@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from builder.experiments.contents import Contents
-from builder.experiments.context import ExperimentContext
+from builder.experiments.context import ExperimentContext, promoted_texts
 from builder.experiments.score_models import Scorer
 
 Uids = npt.NDArray[np.int64]
@@ -87,16 +87,10 @@ def _by_unit(pairing: Pairing, own: list[Array], random: list[Array]) -> UnitSco
 
 def unit_texts(context: ExperimentContext, pairing: Pairing) -> Mapping[int, str]:
     """Write each unit as a text: its promoted tokens, most probable first, with spaces between."""
-    run = context.run
-    wanted = np.unique(np.concatenate(pairing.units))
-    vocabulary = dict(
-        zip(*(c.to_pylist() for c in run.table("vocabulary", ["token_id", "token"]).columns),
-            strict=True)
-    )  # fmt: skip
-    rows = run.table("unit_tokens", ["uid", "sign", "rank", "token_id"])
-    uid, sign, _, token_id = (column.to_numpy() for column in rows.columns)
-    keep = (sign == 1) & np.isin(uid, wanted)
+    rows, tokens = promoted_texts(context.run)
+    uid, token_id = (column.to_numpy() for column in rows.columns)
+    keep = np.isin(uid, np.unique(np.concatenate(pairing.units)))
     texts: dict[int, list[str]] = {}
     for unit, token in zip(uid[keep].tolist(), token_id[keep].tolist(), strict=True):
-        texts.setdefault(unit, []).append(vocabulary[token].strip())
-    return {unit: " ".join(filter(None, tokens)) for unit, tokens in texts.items()}
+        texts.setdefault(unit, []).append(tokens[token].strip())
+    return {unit: " ".join(filter(None, words)) for unit, words in texts.items()}

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from builder.experiments.context import ExperimentContext, FinishedRun
+from builder.experiments.context import ExperimentContext, FinishedRun, promoted_texts
 from builder.experiments.words import WordLists, shipped_list, text_stems, token_stem, word_lists
 from builder.geometry import view_of
 from builder.masks import decode_mask, mask_in_view
@@ -157,11 +157,8 @@ def promoted_tokens(run: FinishedRun) -> tuple[pa.Table, dict[int, str | None]]:
 
     A token that is no word has the stem None.
     """
-    rows = run.table("unit_tokens", ["uid", "sign", "token_id"])
-    rows = rows.filter(pc.equal(rows["sign"], 1)).select(["uid", "token_id"])
-    vocabulary = run.table("vocabulary", ["token_id", "token"])
-    used = vocabulary.filter(pc.is_in(vocabulary["token_id"], pc.unique(rows["token_id"])))
-    return rows, {id_: token_stem(token) for id_, token in zip(*_lists(used), strict=True)}
+    rows, tokens = promoted_texts(run)
+    return rows, {token_id: token_stem(token) for token_id, token in tokens.items()}
 
 
 def contents_of(context: ExperimentContext) -> Contents:

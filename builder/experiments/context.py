@@ -123,18 +123,23 @@ class FinishedRun:
     @cached_property
     def is_interpretable(self) -> npt.NDArray[np.bool_]:
         """By uid: whether 7 of a unit's 10 promoted tokens are words of the dictionaries."""
-        vocabulary = self.table("vocabulary", ["token_id", "token"])
-        rows = self.table("unit_tokens", ["uid", "sign", "token_id"])
-        rows = rows.filter(pc.equal(rows["sign"], 1))
-        used = set(pc.unique(rows["token_id"]).to_pylist())
-        words = [
-            token_id
-            for token_id, token in zip(*(c.to_pylist() for c in vocabulary.columns), strict=True)
-            if token_id in used and dictionary.is_word(token)
-        ]
+        rows, tokens = promoted_texts(self)
+        words = [token_id for token_id, token in tokens.items() if dictionary.is_word(token)]
         is_word = pc.is_in(rows["token_id"], pa.array(words, pa.int32())).to_numpy()
         counts = np.bincount(rows["uid"].to_numpy()[is_word], minlength=self.n_units)
         return counts >= dictionary.MIN_WORDS
+
+
+def promoted_texts(run: FinishedRun) -> tuple[pa.Table, dict[int, str]]:
+    """Give the units' promoted tokens as rows of uid and token_id, and those tokens' texts.
+
+    A unit's rows are together, the most probable token first.
+    """
+    rows = run.table("unit_tokens", ["uid", "sign", "token_id"])
+    rows = rows.filter(pc.equal(rows["sign"], 1)).select(["uid", "token_id"])
+    vocabulary = run.table("vocabulary", ["token_id", "token"])
+    used = vocabulary.filter(pc.is_in(vocabulary["token_id"], pc.unique(rows["token_id"])))
+    return rows, dict(zip(*(column.to_pylist() for column in used.columns), strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ from builder.captioner import Captioner
 from builder.coco import CocoDataset
 from builder.experiments.ablation import drop_of_top_units
 from builder.experiments.captions import CAPTIONS
-from builder.experiments.context import Chunks, ExperimentContext, FinishedRun, ReportSettings
+from builder.experiments.context import Chunks, ExperimentContext, FinishedRun
 from builder.experiments.decoding_check import DECODING_CHECK
 from builder.experiments.experiment import Experiment, Figure, Outcome, nothing
 from builder.experiments.specificity import SPECIFICITY
@@ -95,7 +95,6 @@ def _shuffled_context(own: ExperimentContext, folder: Path | None) -> Iterator[E
             model=LanguageModel(captioner.model),
             dataset=dataset,
             run=FinishedRun(run),
-            settings=ReportSettings(n_images=len(own.sample), seed=own.settings.seed),
         )
 
 
@@ -153,28 +152,22 @@ def _pairs(own: Sequence[Figure], other: Sequence[Figure]) -> Iterator[tuple[Fig
 
 def _side_by_side(own: Figure, other: Figure) -> tuple[Figure, Figure]:
     """Name the arms, and say of a figure that the copy reaches too that it proves nothing."""
-    columns: dict[str, Any] = {"p_value": None, "figure": _named(own)}
-    note = (
-        "Reached by the shuffled weights too: it proves nothing about what was learned."
-        if _is_reached(own, other)
-        else own.note
-        if own.value is None
-        else ""
-    )
-    return (
-        replace(own, arm=LEARNED, control=SHUFFLED, note=note, **columns),
+    figure = f"{own.figure}, {own.arm}"
+    first, second = (
         replace(
-            other,
-            arm=SHUFFLED,
-            control="",
-            note=other.note if other.value is None else "",
-            **columns,
-        ),
+            one,
+            figure=figure,
+            arm=arm,
+            control=control,
+            p_value=None,
+            note=one.note if one.value is None else "",
+        )
+        for one, arm, control in ((own, LEARNED, SHUFFLED), (other, SHUFFLED, ""))
     )
-
-
-def _named(figure: Figure) -> str:
-    return f"{figure.figure}, {figure.arm}"
+    if _is_reached(own, other):
+        note = "Reached by the shuffled weights too: it proves nothing about what was learned."
+        first = replace(first, note=note)
+    return first, second
 
 
 def _is_reached(own: Figure, other: Figure) -> bool:

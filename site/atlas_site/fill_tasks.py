@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from atlas_db import queries
 from atlas_db.connection import Connection, open_atlas
@@ -29,6 +29,8 @@ from atlas_site.measured import N_TEXTS
 from atlas_site.publish import Writer
 from atlas_site.shell import FilledPage, Shell
 from atlas_site.unit_page import unit_page
+
+Row = TypeVar("Row")
 
 #: Units, images and concepts that one task fills.
 _TASK_UNITS = 2000
@@ -100,8 +102,12 @@ def page_tasks(images: Sequence[ImageSummary], concepts: Sequence[ConceptSummary
 
 
 def _cut(kind: Kind, keys: Sequence[Any], size: int) -> list[Task]:
-    parts = [keys[start : start + size] for start in range(0, len(keys), size)]
-    return [Task(kind, part[0], part[-1], len(part)) for part in parts]
+    return [Task(kind, part[0], part[-1], len(part)) for part in parts_of(keys, size)]
+
+
+def parts_of(rows: Sequence[Row], size: int) -> list[Sequence[Row]]:
+    """Cut rows into parts of `size`; the last may be shorter."""
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def explore_tasks(n_units: int, concepts: Sequence[ConceptSummary]) -> list[Task]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from atlas_site.compare_page import compare
 from atlas_site.context import OWN_PAGE, ConceptLink, Scope, Site
 from atlas_site.downloads import check_command, download_table, licence_table, write_downloads
 from atlas_site.explore_files import explore_files
-from atlas_site.fill_tasks import Kind, Work, explore_tasks, page_tasks, unit_tasks
+from atlas_site.fill_tasks import Kind, Work, explore_tasks, page_tasks, parts_of, unit_tasks
 from atlas_site.find_index import find_files
 from atlas_site.first_exemplars import FirstExemplars
 from atlas_site.hand_written import Everything, fill_hand_written, make_parts, mark_all
@@ -44,10 +44,6 @@ def _all(read: Callable[..., Page[Row]], connection: Connection) -> list[Row]:
         rows.extend(page.rows)
         offset = page.next_offset
     return rows
-
-
-def _cut(rows: Sequence[Row], size: int) -> list[Sequence[Row]]:
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 class Filler:
@@ -161,11 +157,11 @@ class Filler:
     def _write_lists(self) -> None:
         """Write the lists' parts after the first, which is on a hand-written page."""
         site, everything = self.site, self.everything
-        images = _cut(everything.images, list_pages.N_LISTED_IMAGES)
+        images = parts_of(everything.images, list_pages.N_LISTED_IMAGES)
         for number, image_part in enumerate(images[1:], 2):
             content = list_pages.image_list(site, image_part, number)
             self._write(list_pages.list_page(IMAGES_PAGE, number, "Images", content))
-        concepts = _cut(everything.concepts, list_pages.N_LISTED_CONCEPTS)
+        concepts = parts_of(everything.concepts, list_pages.N_LISTED_CONCEPTS)
         for number, concept_part in enumerate(concepts[1:], 2):
             content = list_pages.concept_list(site, concept_part, number)
             self._write(list_pages.list_page(CONCEPTS_PAGE, number, "Concepts", content))

@@ -27,11 +27,12 @@ def measured(base: str, figures: UnitFigures | None, texts: Sequence[TextExempla
 
 
 def _figures(base: str, one: UnitFigures) -> list[str]:
-    rows = []
+    report, rows = f"{base}{REPORT_PAGE}", []
     if one.iou is not None:
         rows.append(
             _row(
-                _why(base, "specificity", "IoU with the object"),
+                f"{report}#specificity",
+                "IoU with the object",
                 number(one.iou),
                 f"random units of its layer {number(one.random_iou)}, greatest possible "
                 f"{number(one.iou_bound)}; over {counted(one.n_mask_images or 0, 'image')}",
@@ -41,7 +42,8 @@ def _figures(base: str, one: UnitFigures) -> list[str]:
         p = "" if one.entropy_p is None else f"p = {number(one.entropy_p, 2)}; "
         rows.append(
             _row(
-                _why(base, "selectivity", "Entropy over categories"),
+                f"{report}#selectivity",
+                "Entropy over categories",
                 f"{number(one.entropy)} nats",
                 f"{p}0: one category alone; categories that it stands for: {one.n_categories}",
             )
@@ -49,7 +51,8 @@ def _figures(base: str, one: UnitFigures) -> list[str]:
     if one.logit_drop is not None:
         rows.append(
             _row(
-                _why(base, "single_units", "Zeroed alone"),
+                f"{report}#single_units",
+                "Zeroed alone",
                 f"{number(one.logit_drop)} logits",
                 f"that targets lose, {_share(one.relative_drop)} of p(target); a random unit of "
                 f"its layer {number(one.random_logit_drop)}, {_share(one.random_relative_drop)}; "
@@ -59,7 +62,8 @@ def _figures(base: str, one: UnitFigures) -> list[str]:
     if one.agreement is not None:
         rows.append(
             _row(
-                _why(base, "agreement", "Its tokens in captions"),
+                f"{report}#agreement",
+                "Its tokens in captions",
                 _share(one.agreement),
                 "of its decoded words are in what people said of the images it is found on; of "
                 f"other images {_share(one.random_agreement)}; over "
@@ -70,7 +74,8 @@ def _figures(base: str, one: UnitFigures) -> list[str]:
         p = "" if one.auc_p is None else f"; p = {number(one.auc_p, 2)}"
         rows.append(
             _row(
-                _why(base, "text", "Its words in text"),
+                f"{report}#text",
+                "Its words in text",
                 number(one.auc),
                 "area under the curve: captions that name its category told from others; "
                 f"0.5 by chance{p}",
@@ -79,12 +84,12 @@ def _figures(base: str, one: UnitFigures) -> list[str]:
     return rows
 
 
-def _why(base: str, experiment: str, words: str) -> str:
-    return f'<a class="na-why" href="{base}{REPORT_PAGE}#{experiment}">{words}</a>'
-
-
-def _row(name: str, value: str, explained: str) -> str:
-    return f"<div><dt>{name}</dt><dd><b>{value}</b><small>{explained}</small></dd></div>"
+def _row(address: str, name: str, value: str, explained: str) -> str:
+    """Show a figure, its name a link to where the report explains it."""
+    return (
+        f'<div><dt><a class="na-why" href="{address}">{name}</a></dt>'
+        f"<dd><b>{value}</b><small>{explained}</small></dd></div>"
+    )
 
 
 def _share(value: float | None) -> str:

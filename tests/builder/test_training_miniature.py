@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from builder.captioner import Captioner, load_captioner
+from builder.miniature import train_adapter as miniature
 from builder.miniature.coco_writer import write_coco
 from builder.training.caption_loss import FrozenLanguage
 from builder.training.features import EncodedPairs, FeaturesInMemory
 from builder.training.pair_sources import coco_pairs
-from builder.training.recipe import TrainingRecipe
 from builder.training.trainer import new_adapter, train_adapter
 from builder.training.validation import Validation
 
 #: Nats a caption token above the shipped adapter's loss, on pictures that neither has seen.
 BAND = 0.15
 N_TRAIN, N_HELD_OUT, CHUNK = 800, 100, 25
-RECIPE = TrainingRecipe(
-    n_steps=250,
-    batch_size=16,
-    learning_rate=3e-3,
-    n_warmup=20,
-    warmup="linear",
-    decay="cosine",
-    beta_2=0.999,
-    clip_norm=0,
-    dropout=0,
-    prompt="A picture of",
-)
+#: The miniature's own, shorter and in float32.
+RECIPE = replace(miniature.RECIPE, n_steps=250, batch_size=16, autocast=False)
 
 
 def features_of(captioner: Captioner, folder: Path, split: str) -> FeaturesInMemory:
@@ -56,13 +47,15 @@ def test_it_reaches_the_shipped_adapters_loss(tmp_path: Path) -> None:
         language=language,
         recipe=RECIPE,
         out=tmp_path,
-        prompt="A picture of",
+        prompt=miniature.PROMPT,
         batch=CHUNK,
     )
     shipped = validate(captioner.adapter, 0)
     untrained = validate(new_adapter(captioner.adapter.in_features, language.d_model, 0), 0)
     train = features_of(captioner, tmp_path / "train", "train")
-    trained = validate(train_adapter(train, language, tmp_path / "out", RECIPE, seed=0), 250)
+    trained = validate(
+        train_adapter(train, language, tmp_path / "out", RECIPE, seed=0), RECIPE.n_steps
+    )
     print(f"untrained {untrained:.3f}, trained {trained:.3f}, shipped {shipped:.3f} nats a token")
     assert untrained > shipped + 3 * BAND
     assert trained < shipped + BAND
