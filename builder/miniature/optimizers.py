@@ -1,5 +1,9 @@
 """The optimizers of the miniature's trainings: Muon for matrices inside blocks, AdamW for the rest.
 
+Muon's updates know no axes: every direction is moved as far as any other, so what a matrix learns
+is spread over its units. AdamW moves weight by weight; matrices whose units are to mean something
+by themselves are left to it.
+
 Source: Jordan et al., Muon (2024); Loshchilov and Hutter, AdamW (arXiv 1711.05101).
 """
 
@@ -27,17 +31,25 @@ class Rates:
 class Optimizers:
     """Muon for matrices whose name starts with `blocks`, AdamW for all else.
 
-    Embeddings, gains and biases have no weight decay: `decayed` names the other tables that have.
+    Matrices in blocks that have one of `units` in their name are AdamW's too. Embeddings, gains and
+    biases have no weight decay: `decayed` names the other tables that have.
     """
 
     def __init__(
-        self, model: nn.Module, rates: Rates, *, blocks: str, decayed: tuple[str, ...]
+        self,
+        model: nn.Module,
+        rates: Rates,
+        *,
+        blocks: str,
+        decayed: tuple[str, ...],
+        units: tuple[str, ...] = (),
     ) -> None:
         matrices, tables, others = [], [], []
         for name, parameter in model.named_parameters():
-            if parameter.ndim == 2 and name.startswith(blocks) and "bias" not in name:
+            is_matrix = parameter.ndim == 2 and name.startswith(blocks) and "bias" not in name
+            if is_matrix and not any(part in name for part in units):
                 matrices.append(parameter)
-            elif parameter.ndim >= 2 and name.startswith(decayed):
+            elif is_matrix or (parameter.ndim >= 2 and name.startswith(decayed)):
                 tables.append(parameter)
             else:
                 others.append(parameter)

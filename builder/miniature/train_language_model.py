@@ -2,15 +2,22 @@
 
 Token embeddings start at unit scale and have no weight decay: with GPT-2's .02 the first block
 must lift the residual stream from .5 to 40 by itself, and attribution then sees nothing but that
-block. Matrices inside the blocks are trained with Muon, all else with AdamW. Text is written as it
-is read, so no sentence comes twice but by chance.
+block. Text is written as it is read, so no sentence comes twice but by chance.
 
-Source: Wang and Komatsuzaki, GPT-J-6B (2021); Jordan et al., Muon (2024).
+Three things let a unit stand for one concept instead of several: the MLPs are trained weight by
+weight, with AdamW (attention's matrices and no others with Muon); their non-linearity is ReLU, so a
+unit that has nothing to say is silent; and what units give out costs a little (L1). What each was
+worth is in LOG.md.
+
+Source: Wang and Komatsuzaki, GPT-J-6B (2021); Jordan et al., Muon (2024); Glorot et al., Deep
+Sparse Rectifier Neural Networks (2011), for ReLU with L1 on activations.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +35,7 @@ from builder.training.loss_log import LossLog
 
 _ROWS_MULTIPLE = 64
 _HELD_OUT_SEED = 1_000_000_007
+_N_PENALTY_WARMUP = 200
 _LOG_EVERY = 10
 _SAVE_EVERY = 50
 
@@ -47,6 +55,7 @@ class LanguageModelRecipe:
     learning_rate: float = 2e-3
     matrix_learning_rate: float = 4e-3
     weight_decay: float = 0.02
+    activity_penalty: float = 0.5
 
 
 def build_language_model(
@@ -62,6 +71,7 @@ def build_language_model(
             n_layer=recipe.n_layers,
             n_head=recipe.n_heads,
             n_inner=recipe.d_mlp,
+            activation_function="relu",
             rotary_dim=recipe.width // recipe.n_heads // 2,
             resid_pdrop=0.0,
             embd_pdrop=0.0,
@@ -113,6 +123,7 @@ def train_language_model(
             optimizers,
             ids,
             warmup_cosine(step, recipe.n_steps, min(40, recipe.n_steps // 8)),
+            recipe.activity_penalty * min(1.0, (step + 1) / _N_PENALTY_WARMUP),
         )
         if step == 0 or (step + 1) % _LOG_EVERY == 0 or step + 1 == last:
             elapsed = f"{time.monotonic() - clock:.1f}"
@@ -133,11 +144,29 @@ def held_out_loss(
     return _loss(model, ids).item()
 
 
-def _step(model: Any, optimizers: Optimizers, ids: Tensor, factor: float) -> float:
+def _step(model: Any, optimizers: Optimizers, ids: Tensor, factor: float, penalty: float) -> float:
+    """Take one step and give the cross-entropy alone, without what activity costs."""
     model.train()
-    loss = _loss(model, ids)
-    optimizers.step(loss, factor)
+    with _activity(model) as means:
+        loss = _loss(model, ids)
+    optimizers.step(loss + penalty * torch.stack(means).sum(), factor)
     return loss.item()
+
+
+@contextmanager
+def _activity(model: Any) -> Iterator[list[Tensor]]:
+    """Collect the mean absolute activation of each layer's units, () each, with the graph."""
+    means: list[Tensor] = []
+
+    def keep(_module: torch.nn.Module, _args: Any, activations: Tensor) -> None:
+        means.append(activations.float().abs().mean())
+
+    handles = [block.mlp.act.register_forward_hook(keep) for block in model.transformer.h]
+    try:
+        yield means
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _loss(model: Any, ids: Tensor) -> Tensor:
@@ -148,7 +177,7 @@ def _loss(model: Any, ids: Tensor) -> Tensor:
 
 def _optimizers(model: Any, recipe: LanguageModelRecipe) -> Optimizers:
     rates = Rates(recipe.learning_rate, recipe.matrix_learning_rate, recipe.weight_decay)
-    return Optimizers(model, rates, blocks="transformer.h.", decayed=("lm_head",))
+    return Optimizers(model, rates, blocks="transformer.h.", decayed=("lm_head",), units=(".mlp.",))
 
 
 def _batch(
