@@ -10,6 +10,7 @@ import torch
 
 from atlas_db.errors import RunError
 from builder.captioner import load_captioner
+from builder.miniature.optimizers import Optimizers, Rates
 from builder.miniature.picture_cache import GRID, load_cache
 from builder.miniature.probe import patch_probe
 from builder.miniature.recipe import SIZES, Workshop, load_tokenizer, run_stages
@@ -21,7 +22,13 @@ from builder.miniature.train_adapter import (
     train_miniature_adapter,
 )
 from builder.miniature.train_encoder import EncoderRecipe, encode, train_encoder
-from builder.miniature.train_language_model import LanguageModelRecipe, train_language_model
+from builder.miniature.train_language_model import (
+    LanguageModelRecipe,
+    _activity,
+    build_language_model,
+    held_out_loss,
+    train_language_model,
+)
 from builder.training.caption_loss import FrozenLanguage, caption_tokens, summed_loss
 from builder.training.trainer import TrainingRun
 
@@ -82,6 +89,38 @@ def test_the_language_model_learns_and_resumes_exactly(shop: Workshop, tmp_path:
     losses = _losses(tmp_path / "whole" / "language_model.csv", "loss")
     assert losses[-1] < losses[0] - 0.2
     assert whole.transformer.wte.weight.std() > 0.9
+
+
+def test_a_penalty_makes_units_silent(shop: Workshop, tmp_path: Path) -> None:
+    sizes = {"width": 32, "n_layers": 2, "n_heads": 2, "d_mlp": 64, "batch": 2}
+    tokenizer = load_tokenizer(shop)
+    activity = []
+    for penalty in (0.0, 50.0):
+        recipe = LanguageModelRecipe(**sizes, n_steps=30, activity_penalty=penalty)
+        model = train_language_model(tokenizer, tmp_path / f"{penalty}", recipe, seed=0)
+        with _activity(model) as means:
+            loss = held_out_loss(model, tokenizer, recipe)
+        logged = _losses(tmp_path / f"{penalty}" / "language_model.csv", "loss")[-1]
+        assert logged == pytest.approx(loss, abs=0.5)  # cross-entropy, without what activity costs
+        activity.append(torch.stack(means).sum())
+    assert activity[1] < 0.5 * activity[0]
+
+
+def test_units_are_trained_weight_by_weight(shop: Workshop) -> None:
+    model = build_language_model(SMOKE.language_model, load_tokenizer(shop), seed=0)
+    rates = Rates(adam=0.01, muon=0.02, weight_decay=0.0)
+    optimizers = Optimizers(
+        model, rates, blocks="transformer.h.", decayed=("lm_head",), units=(".mlp.",)
+    )
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    ids = torch.arange(40).view(2, 20) * 7
+    optimizers.step(model(input_ids=ids, labels=ids).loss, factor=1.0)
+    for name, value in model.named_parameters():
+        if value.ndim == 2 and name.startswith("transformer.h."):
+            moved = (value - before[name]).abs()
+            # AdamW's first step moves each weight that has a gradient as far as its rate says.
+            by_weight = torch.isclose(moved[moved > 0], torch.tensor(0.01), rtol=0.01)
+            assert (by_weight.float().mean() > 0.95) == (".mlp." in name), name
 
 
 def test_the_encoder_learns_and_resumes_exactly(shop: Workshop, tmp_path: Path) -> None:
