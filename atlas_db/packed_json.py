@@ -7,15 +7,22 @@ the whole follows from that of its beginning. The result is one gzip stream like
 
 from __future__ import annotations
 
-import gzip
 import struct
 import zlib
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 from atlas_db.as_json import dumps
 
-_LEVEL = 5  # of gzip
+_packer: ModuleType
+try:  # five times as quick as zlib, and 3 % longer
+    from isal import isal_zlib
+
+    _packer, _LEVEL = isal_zlib, 1
+except ImportError:  # no extra `api`, or a machine that it is not built for
+    _packer, _LEVEL = zlib, 5
+
 _HEADER = b"\x1f\x8b\x08" + bytes(6) + b"\xff"  # RFC 1952: deflated, of no date and no system
 #: Checksum and size of the text, at the end.
 _TRAILER = struct.Struct("<II")
@@ -27,14 +34,14 @@ _GZIP_WINDOW = 31
 
 def pack(text: str) -> bytes:
     """Pack a text and a line's end."""
-    return gzip.compress(f"{text}\n".encode(), _LEVEL, mtime=0)
+    return _packer.compress(f"{text}\n".encode(), _LEVEL, _GZIP_WINDOW)
 
 
 def pack_open(text: str) -> bytes:
     """Pack the text of a JSON object that is not empty, to be closed by `close`."""
     begun = text.rstrip()[:-1].encode("utf-8")
-    compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-    deflated = compressor.compress(begun) + compressor.flush(zlib.Z_FULL_FLUSH)
+    compressor = _packer.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    deflated = compressor.compress(begun) + compressor.flush(_packer.Z_FULL_FLUSH)
     return _HEADER + deflated + _TRAILER.pack(zlib.crc32(begun), len(begun))
 
 

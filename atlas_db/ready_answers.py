@@ -26,17 +26,19 @@ from pathlib import Path
 from typing import Any
 
 from atlas_db import queries
-from atlas_db.as_json import dumps
 from atlas_db.connection import Connection, open_atlas
 from atlas_db.errors import AtlasError
 from atlas_db.packed_json import pack, pack_open
 from atlas_db.queries.of_concepts import N_CONCEPT_UNITS
+from atlas_db.ready_text import Summaries, concept_texts, unit_texts
 
 __all__ = ["N_CONCEPT_UNITS", "ReadyAnswers", "prepare", "ready_path"]
 
 #: Raised whenever the JSON of a unit or a concept changes.
-FORMAT = 5
+FORMAT = 6
 _BLOCK = 500
+#: Of DuckDB's, while it reads the atlas from end to end.
+_MEMORY_MB = 500
 #: Of the atlas's own size: what the answers take at most, as far as measured.
 _MAX_SHARE = 1.5
 #: How often a server that has no answers looks whether they are there by now.
@@ -47,7 +49,8 @@ _LOWEST_PRIORITY = 19
 
 _TABLES = """
 CREATE TABLE about (content_hash TEXT, format INTEGER);
-CREATE TABLE units (uid INTEGER PRIMARY KEY, summary TEXT, body BLOB);
+CREATE TABLE summaries (uid INTEGER PRIMARY KEY, summary TEXT);
+CREATE TABLE units (uid INTEGER PRIMARY KEY, body BLOB);
 CREATE TABLE concepts (concept TEXT PRIMARY KEY, body BLOB, n_units INTEGER);
 """
 
@@ -75,7 +78,7 @@ def prepare(database: Path, *, progress: Progress | None = None) -> Path:
         AtlasError: The file cannot be written there, or another process is writing it.
     """
     path = ready_path(database)
-    engine = open_atlas(database)
+    engine = open_atlas(database, memory_mb=_MEMORY_MB)
     try:
         with _written_alone(path) as partial, engine.connect() as connection:
             _refuse_a_full_disk(database, path.parent)
@@ -147,10 +150,10 @@ def _write(connection: Connection, path: Path, tell: Progress) -> None:
     try:
         # The file is renamed when it is whole, or thrown away: no journal is needed.
         target.executescript(f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; {_TABLES}")
+        summaries = Summaries(connection, info.n_units, path.parent)
         done = 0
-        for statement, rows in _answers(connection, info.n_units):
-            target.executemany(statement, rows)
-            done += len(rows)
+        for n_answers in _written(connection, target, summaries):
+            done += n_answers
             tell("prepare", done, total)
         target.execute("INSERT INTO about VALUES (?, ?)", (info.content_hash, FORMAT))
         target.commit()
@@ -160,25 +163,29 @@ def _write(connection: Connection, path: Path, tell: Progress) -> None:
         os.fsync(file.fileno())
 
 
-def _answers(connection: Connection, n_units: int) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
-    """Give rows to insert, a block at a time."""
-    units = (
-        (unit.summary.uid, dumps(unit.summary), pack(dumps(unit)))
-        for unit in queries.unit_records(connection, 0, n_units)
-    )
+def _written(
+    connection: Connection, target: sqlite3.Connection, summaries: Summaries
+) -> Iterator[int]:
+    """Write the answers a block at a time, and say how many each was."""
+    rows = ((uid, f"{{{one}}}") for uid, one in enumerate(summaries))
+    for block in _in_blocks(rows):
+        target.executemany("INSERT INTO summaries VALUES (?, ?)", block)
+    units = ((uid, pack(one)) for uid, one in unit_texts(connection, summaries))
+    for block in _in_blocks(units):
+        target.executemany("INSERT INTO units VALUES (?, ?)", block)
+        yield len(block)
     concepts = (
-        (concept.summary.concept, pack_open(dumps(concept)), concept.summary.n_units)
-        for concept in queries.concept_records(connection)
+        (one.concept, pack_open(one.json), one.n_units)
+        for one in concept_texts(connection, summaries)
     )
-    for block in _in_blocks(units, _BLOCK):
-        yield "INSERT INTO units VALUES (?, ?, ?)", block
-    for block in _in_blocks(concepts, _BLOCK):
-        yield "INSERT INTO concepts VALUES (?, ?, ?)", block
+    for block in _in_blocks(concepts):
+        target.executemany("INSERT INTO concepts VALUES (?, ?, ?)", block)
+        yield len(block)
 
 
-def _in_blocks(rows: Iterator[Any], size: int) -> Iterator[list[Any]]:
-    """Give rows in lists of at most `size`."""
-    while block := list(islice(rows, size)):
+def _in_blocks(rows: Iterator[Any]) -> Iterator[list[Any]]:
+    """Give rows in lists of at most `_BLOCK`."""
+    while block := list(islice(rows, _BLOCK)):
         yield block
 
 
@@ -229,7 +236,7 @@ class ReadyAnswers:
         if not self.are_there():
             return None
         connection = self._connection()
-        statement = "SELECT summary FROM units WHERE uid = ?"
+        statement = "SELECT summary FROM summaries WHERE uid = ?"
         found = [connection.execute(statement, (uid,)).fetchone() for uid in uids]
         if None in found:
             return None

@@ -36,7 +36,7 @@ def negative_exemplars(
 
     An atlas of plain MLPs has none, nor has one that was made before they were kept.
     """
-    if not _has_negative(connection):
+    if not has_negative(connection):
         return {}
     rows = _NEGATIVE.rows(connection, first, stop)
     return {uid: tuple(map(_record, group)) for uid, group in groupby(rows, key=itemgetter(0))}
@@ -48,7 +48,8 @@ def _record(row: Any) -> ExemplarRecord:
     return ExemplarRecord(rank, image_id, activation, patch, caption, heatmap, scale, zero)
 
 
-def _has_negative(connection: Connection) -> bool:
+def has_negative(connection: Connection) -> bool:
+    """Say whether the atlas keeps any; looked up once a connection."""
     if _HAS_NEGATIVE not in connection.info:
         connection.info[_HAS_NEGATIVE] = (
             connection.execute(_TABLE).first() is not None

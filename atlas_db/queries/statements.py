@@ -44,6 +44,15 @@ def bulk_rows(
     return list(zip(*(_values(column) for column in result.arrow.columns), strict=True))
 
 
+def arrow_rows(
+    connection: Connection, statement: str, values: Sequence[Any] = ()
+) -> Iterator[tuple[Any, ...]]:
+    """Give the rows of a statement of SQL, fetched as `bulk_rows` does."""
+    options = {"duckdb_arrow": True}
+    result: Any = connection.exec_driver_sql(statement, tuple(values), execution_options=options)
+    return zip(*(_values(column) for column in result.arrow.columns), strict=True)
+
+
 def _values(column: pa.ChunkedArray) -> list[Any]:
     """Give a column as Python values; whole columns at once where its type allows."""
     kind = column.type
