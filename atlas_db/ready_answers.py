@@ -40,7 +40,7 @@ _BLOCK = 500
 #: Of DuckDB's, while it reads the atlas from end to end.
 _MEMORY_MB = 500
 #: Of the atlas's own size: what the answers take at most, as far as measured.
-_MAX_SHARE = 1.5
+_MAX_SHARE = 2.2
 #: How often a server that has no answers looks whether they are there by now.
 LOOK_AGAIN_S = 2.0
 #: More than SQLite maps by itself; the file is then read without being copied.
