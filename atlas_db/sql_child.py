@@ -1,7 +1,7 @@
 """One statement of a stranger's, run in a process of its own that has nothing to lose.
 
-The process was forked from a clean one (`atlas_db.sql_zygote`). It opens the atlas read-only, then
-gives away, in this order, all that it does not need:
+The process was forked from a clean one (`atlas_db.sql_zygote`), which has opened the atlas,
+read-only, and has shut DuckDB's doors. So what it does not need is given away in this order:
 
 1. DuckDB's own doors: no other files, no extensions, no Python variables, settings locked;
 2. its user, where the server runs as root (`nobody`), and all ways to gain rights again;
@@ -23,6 +23,7 @@ import socket
 import struct
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,24 @@ class _LandlockRules(ctypes.Structure):
     )
 
 
-def serve_one(job: socket.socket, limits: Mapping[str, Any]) -> None:
-    """Read one request from `job`, answer it, and return; never raises."""
+@dataclass(frozen=True, slots=True)
+class OpenAtlas:
+    """An atlas under the name `atlas`, settings locked, and the tables that it has."""
+
+    connection: duckdb.DuckDBPyConnection
+    tables: list[str]
+
+
+def serve_one(job: socket.socket, limits: Mapping[str, Any], opened: OpenAtlas | None) -> None:
+    """Read one request from `job`, answer it, and return; never raises.
+
+    Args:
+        job: Where the request comes from and the answer goes.
+        limits: See `atlas_db.sql_zygote.main`.
+        opened: The request's atlas; None: it is opened here.
+    """
     try:
-        header, body = _answer(_read(job), limits)
+        header, body = _answer(_read(job), limits, opened)
     except SqlRefusedError as error:
         header, body = _failure("sql_refused", str(error), error.hint), b""
     except (MemoryError, duckdb.OutOfMemoryException):
@@ -117,22 +132,18 @@ def _read(job: socket.socket) -> dict[str, Any]:
     return request
 
 
-def _answer(request: Mapping[str, Any], limits: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+def _answer(
+    request: Mapping[str, Any], limits: Mapping[str, Any], opened: OpenAtlas | None
+) -> tuple[dict[str, Any], bytes]:
     statement = request["statement"]
     check_text(statement)
-    connection = _open(request["database"], limits)
+    opened = opened or open_for_strangers(request["database"], limits)
     _confine(limits)
-    tables = [
-        row[0]
-        for row in connection.execute(
-            "SELECT table_name FROM information_schema.tables "
-            "WHERE table_catalog = 'atlas' AND table_schema = 'main'"
-        ).fetchall()
-    ]
+    connection = opened.connection
     found = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [statement]).fetchone()
     assert found is not None
     try:
-        check_tree(json.loads(found[0]), tables)
+        check_tree(json.loads(found[0]), opened.tables)
     except RecursionError:
         raise SqlRefusedError("The statement is nested too deeply.", "Flatten it.") from None
     result = connection.execute(statement, request["parameters"] or None)
@@ -144,19 +155,31 @@ def _answer(request: Mapping[str, Any], limits: Mapping[str, Any]) -> tuple[dict
     )
 
 
-def _open(database: str, limits: Mapping[str, Any]) -> duckdb.DuckDBPyConnection:
-    """Open the atlas under the name `atlas`, so that no message holds its path."""
-    connection = duckdb.connect(":memory:")
+def open_for_strangers(database: str, limits: Mapping[str, Any]) -> OpenAtlas:
+    """Open an atlas read-only, with DuckDB's own doors shut.
+
+    Its name is `atlas`, so that no message holds its path. No thread is started: what has opened it
+    may fork.
+
+    Raises:
+        SqlRefusedError: It cannot be read.
+    """
+    connection = duckdb.connect(":memory:", config={"threads": 1})
     quoted = database.replace("'", "''")
     try:
         connection.execute(f"ATTACH '{quoted}' AS atlas (READ_ONLY)")
     except duckdb.Error:
+        connection.close()
         raise SqlRefusedError("The atlas cannot be read at the moment.", "Try again.") from None
     connection.execute("USE atlas")
     connection.execute(f"SET memory_limit = '{limits['memory_mb'] // 2}MB'")
     for setting in _SETTINGS:
         connection.execute(setting)
-    return connection
+    found = connection.execute(
+        "SELECT table_name FROM information_schema.tables "
+        "WHERE table_catalog = 'atlas' AND table_schema = 'main'"
+    ).fetchall()
+    return OpenAtlas(connection, [row[0] for row in found])
 
 
 def _confine(limits: Mapping[str, Any]) -> None:

@@ -140,7 +140,7 @@ class SqlSandbox:
             "max_rows": min(max_rows or self.limits.max_rows, self.limits.max_rows),
         }
         with self._place():
-            return self._run(json.dumps(request).encode("utf-8"))
+            return self._run(os.fsencode(database), json.dumps(request).encode("utf-8"))
 
     def start(self) -> None:
         """Start the process that is forked from, so that the first statement need not wait."""
@@ -172,11 +172,11 @@ class SqlSandbox:
         finally:
             self._places.release()
 
-    def _run(self, request: bytes) -> SqlAnswer:
+    def _run(self, database: bytes, request: bytes) -> SqlAnswer:
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
-                self._send_to_zygote(theirs)
+                self._send_to_zygote(theirs, database)
             started_s = time.monotonic()
             # A child that dies early closes its end; reading then tells.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -221,12 +221,13 @@ class SqlSandbox:
             "Ask for fewer rows or columns, and nest less.",
         )
 
-    def _send_to_zygote(self, job: socket.socket) -> None:
+    def _send_to_zygote(self, job: socket.socket, database: bytes) -> None:
         with self._lock:
             for _ in range(2):
                 _, control = self._zygote or self._start_zygote()
                 try:
                     socket.send_fds(control, [b"J"], [job.fileno()])
+                    control.sendall(struct.pack("!I", len(database)) + database)
                     return
                 except OSError:  # it is gone; another is started
                     self._end_zygote()

@@ -5,21 +5,25 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from atlas_db import queries
 from atlas_db.connection import open_atlas
+from atlas_db.sql_child import open_for_strangers
 from atlas_db.sql_sandbox import SqlError, SqlLimits, SqlSandbox
 
 TOOLS = Path(__file__).parents[1] / "tools"
@@ -279,3 +283,36 @@ def test_what_cannot_be_written_says_so_without_a_path(
         said = f"{error} {error.hint}"
         assert "cast it to VARCHAR" in said
     assert "/" not in said.replace("/api/v1/sql/schema", "")
+
+
+def test_an_atlas_put_in_another_s_place_answers_the_next_statement(
+    sandbox: SqlSandbox, synthetic_atlas: Path, tmp_path: Path
+) -> None:
+    """Though the process that is forked from keeps the atlas open between statements."""
+    atlas, other = tmp_path / "atlas.duckdb", tmp_path / "other.duckdb"
+    shutil.copy(synthetic_atlas, atlas)
+    shutil.copy(synthetic_atlas, other)
+    with duckdb.connect(str(other)) as connection:
+        connection.execute("DELETE FROM layers WHERE layer > 0")
+    asked = "SELECT count(*) AS n FROM layers"
+    before = rows(sandbox, atlas, asked)
+    assert before == rows(sandbox, synthetic_atlas, asked) != [{"n": 1}]
+    other.replace(atlas)
+    assert rows(sandbox, atlas, asked) == [{"n": 1}]
+    atlas.unlink()
+    with pytest.raises(SqlError, match="cannot be read"):
+        rows(sandbox, atlas, asked)
+    assert rows(sandbox, synthetic_atlas, asked) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_an_open_atlas_brings_no_thread_that_a_fork_could_meet(synthetic_atlas: Path) -> None:
+    def n_threads() -> int:
+        return len(list(Path("/proc/self/task").iterdir()))
+
+    before = n_threads()
+    opened = open_for_strangers(str(synthetic_atlas), asdict(PATIENT))
+    opened.connection.execute("SELECT count(*) FROM units").fetchall()
+    assert n_threads() == before
+    assert "units" in opened.tables
+    opened.connection.close()

@@ -6,13 +6,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from atlas_db.sql_child import _confine, _open
+from atlas_db.sql_child import _confine, open_for_strangers
 
 LIMITS = {"deadline_s": 20, "memory_mb": 700, "max_bytes": 2**20}
 
 
 def main(atlas: str, secret: str) -> None:
-    connection = _open(atlas, LIMITS)
+    connection = open_for_strangers(atlas, LIMITS).connection
     _confine(LIMITS)
 
     def sql(statement: str) -> Callable[[], Any]:
