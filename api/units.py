@@ -27,9 +27,9 @@ from api.parameters import (
 from atlas_db import queries
 from atlas_db.as_json import as_json
 from atlas_db.errors import NotInAtlasError
-from atlas_db.queries.of_exemplars import exemplar
+from atlas_db.queries.of_exemplars import exemplar, negative_exemplar
 from atlas_db.queries.of_units import unit_uids
-from atlas_db.records import Page
+from atlas_db.records import ExemplarRecord, Page
 
 blueprint = APIBlueprint("units", __name__, tag="Units")
 
@@ -115,6 +115,25 @@ def draw_heatmap(path_data: ExemplarPath, query_data: HeatmapQuery, **_path: str
     Its colours run from the map's own least to its own greatest activation.
     """
     found = exemplar(connection(), path_data.layer, path_data.unit, path_data.rank)
+    return _picture(found, query_data)
+
+
+@blueprint.get("/units/<layer>/<unit>/negative_exemplars/<rank>/heatmap.png")
+@blueprint.input(ExemplarPath, location="path")
+@blueprint.input(HeatmapQuery, location="query")
+@blueprint.output(FileSchema(), content_type="image/png")
+def draw_negative_heatmap(
+    path_data: ExemplarPath, query_data: HeatmapQuery, **_path: str
+) -> Response:
+    """Where in one of the images in which it is most negative a unit is active, as a picture
+
+    Its dark end is where the unit is most negative. Units of plain MLPs have no such images.
+    """
+    found = negative_exemplar(connection(), path_data.layer, path_data.unit, path_data.rank)
+    return _picture(found, query_data)
+
+
+def _picture(found: ExemplarRecord, query_data: HeatmapQuery) -> Response:
     photograph = None
     if query_data.style != "heat":
         photograph = _photograph(found.image_id)

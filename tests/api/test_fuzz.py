@@ -29,6 +29,7 @@ WITH_PARAMETERS = (
     "/units",
     "/units/{layer}/{unit}",
     "/units/{layer}/{unit}/exemplars/{rank}/heatmap.png",
+    "/units/{layer}/{unit}/negative_exemplars/{rank}/heatmap.png",
     "/units/{layer}/{unit}/similar",
 )
 WITHOUT = ("/atlas", "/healthz", "/layers", "/metrics", "/readyz", "/sql/schema")

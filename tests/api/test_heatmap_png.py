@@ -1,12 +1,17 @@
 """Heatmaps as pictures, judged by their pixels."""
 
 import io
+import shutil
+from pathlib import Path
 
+import duckdb
 import numpy as np
 import numpy.typing as npt
 import pytest
+from flask.testing import FlaskClient
 from PIL import Image
 
+from api.app import create_app
 from api.heatmap_png import palette, render, strengths
 
 GRID = (14, 14)
@@ -108,3 +113,33 @@ def test_negative_activations_are_the_dark_end() -> None:
 def test_a_style_that_needs_the_photograph_says_so(style: str) -> None:
     with pytest.raises(ValueError, match="needs the photograph"):
         render(lit_patch(), GRID, style=style, size_px=SIZE_PX)  # type: ignore[arg-type]
+
+
+def test_the_heatmap_of_a_negative_exemplar_is_darkest_where_the_unit_is_most_negative(
+    client: FlaskClient, synthetic_atlas: Path, tmp_path: Path
+) -> None:
+    address = "/api/v1/units/0/3/negative_exemplars/1/heatmap.png"
+    missing = client.get(address)  # of a plain MLP
+    assert missing.status_code == 404
+    assert "no negative exemplar 1" in missing.get_json()["error"]["message"]
+    atlas = tmp_path / "atlas.duckdb"
+    shutil.copy(synthetic_atlas, atlas)
+    patch = LIT_ROW * GRID[1] + LIT_COLUMN
+    quantised = bytes(0 if place == patch else 200 for place in range(GRID[0] * GRID[1]))
+    with duckdb.connect(str(atlas)) as connection:
+        connection.execute(
+            "INSERT INTO negative_exemplars (uid, rank, layer, unit, image_id, activation, patch, "
+            "heatmap, heatmap_scale, heatmap_zero) "
+            "SELECT 3, 1, 0, 3, min(image_id), -4.0, ?, ?, 0.02, -4.0 FROM images",
+            [patch, quantised],
+        )
+    gated = create_app(atlas, sql_limits=None).test_client()
+    drawn = gated.get(address, query_string={"size": SIZE_PX})
+    assert drawn.status_code == 200, drawn.data
+    heat = pixels(drawn.data).astype(int).sum(axis=-1)
+    darkest = np.unravel_index(heat.argmin(), heat.shape)
+    assert darkest == pytest.approx(centre_of_lit_patch(), abs=PATCH_PX / 2)
+    for style in ("overlay", "mask"):
+        assert gated.get(address, query_string={"style": style}).status_code == 200
+    assert gated.get(address.replace("/1/", "/2/")).status_code == 404
+    assert gated.get(address.replace("/0/3/", "/0/9999/")).status_code == 404
