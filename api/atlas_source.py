@@ -25,6 +25,7 @@ from atlas_db.errors import AtlasFileError
 from atlas_db.queries import atlas_info
 from atlas_db.ready_answers import ReadyAnswers
 from atlas_db.records import AtlasInfo
+from atlas_db.unit_orders import UnitOrders
 
 LOG = logging.getLogger("neuron_atlas.api")
 #: How long a newly renamed file waits for requests that still read the old one.
@@ -50,6 +51,7 @@ class OpenAtlas:
     info: AtlasInfo
     etag: str
     answers: ReadyAnswers
+    orders: UnitOrders
     n_leases: int = 0
 
     def close(self) -> None:
@@ -142,7 +144,8 @@ class AtlasSource:
         LOG.info("serving atlas %s from %s", info.content_hash, identity.path)
         etag = f"{info.content_hash[:32]}-{version('neuron-atlas')}"
         answers = ReadyAnswers(identity.path, info.content_hash)
-        return OpenAtlas(identity, engine, info, etag, answers)
+        orders = UnitOrders(info.units_per_layer)
+        return OpenAtlas(identity, engine, info, etag, answers, orders)
 
     def _retire(self) -> None:
         old, self._current = self._current, None

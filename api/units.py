@@ -28,7 +28,6 @@ from atlas_db import queries
 from atlas_db.as_json import as_json
 from atlas_db.errors import NotInAtlasError
 from atlas_db.queries.of_exemplars import exemplar, negative_exemplar
-from atlas_db.queries.of_units import unit_uids
 from atlas_db.records import ExemplarRecord, Page
 
 blueprint = APIBlueprint("units", __name__, tag="Units")
@@ -74,7 +73,7 @@ def list_units(query_data: UnitsQuery) -> Response:
 
 def _from_summaries(asked: Mapping[str, Any]) -> Page[dict[str, Any]] | None:
     """List units whose summaries need not be worked out; None if one is missing."""
-    uids = unit_uids(connection(), **asked)
+    uids = atlas().orders.uids(connection, **asked)
     rows = atlas().answers.summaries(uids.rows)
     return None if rows is None else Page(tuple(rows), uids.total, uids.next_offset)
 

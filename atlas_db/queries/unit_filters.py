@@ -65,7 +65,9 @@ _SORTS: dict[str, tuple[Any, ...]] = {
     "activation": (Unit.activation_max.desc(), Unit.uid),
     "uid": (Unit.uid,),
 }
-SORTS = (*_SORTS, *_MEASURED)
+#: What the table `units` itself can be sorted by.
+PLAIN_SORTS = tuple(_SORTS)
+SORTS = (*PLAIN_SORTS, *_MEASURED)
 
 
 def order(connection: Connection, sort: str) -> tuple[Any, ...]:
