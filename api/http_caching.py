@@ -6,11 +6,11 @@ same ETag serves all addresses; it is weak because the same answer goes out with
 
 from __future__ import annotations
 
-import gzip
-
 from flask import Response, request
 from werkzeug.datastructures import Accept
 from werkzeug.http import parse_accept_header
+
+from atlas_db.packed_json import pack_bytes
 
 #: May be kept, but is asked for again each time (and then costs a 304), so that nobody who reads
 #: two addresses gets two atlases.
@@ -27,7 +27,6 @@ STANDING = (
 
 _GZIP_MIN_BYTES = 500
 _GZIP_MAX_BYTES = 4 * 2**20
-_GZIP_LEVEL = 5
 _TEXT_LIKE = (
     "application/json",
     "application/javascript",
@@ -74,7 +73,7 @@ def _compress(response: Response) -> None:
     ):
         return
     response.direct_passthrough = False  # a file of the site: read it whole, it is small
-    response.set_data(gzip.compress(response.get_data(), _GZIP_LEVEL, mtime=0))
+    response.set_data(pack_bytes(response.get_data()))
     response.headers["Content-Encoding"] = "gzip"
 
 

@@ -34,7 +34,13 @@ _GZIP_WINDOW = 31
 
 def pack(text: str) -> bytes:
     """Pack a text and a line's end."""
-    return _packer.compress(f"{text}\n".encode(), _LEVEL, _GZIP_WINDOW)
+    return pack_bytes(f"{text}\n".encode())
+
+
+def pack_bytes(text: bytes) -> bytes:
+    """Pack a text as it is."""
+    packed: bytes = _packer.compress(text, _LEVEL, _GZIP_WINDOW)
+    return packed
 
 
 def pack_open(text: str) -> bytes:
