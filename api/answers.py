@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flask import Flask, Response, current_app, g, request
@@ -78,16 +78,20 @@ class Paging:
         return cursors.encode(next_offset, self.fingerprint)
 
 
+def first_page(of: OpenAtlas, path: str, query: Any) -> Paging:
+    """Give where a list begins that a validated query asks an atlas for at a path."""
+    asked = query.model_dump(mode="json")
+    return Paging(query, cursors.fingerprint(of.info.content_hash, path, asked), offset=0)
+
+
 def paging(query: Any) -> Paging:
     """Read the cursor of a validated query that has one.
 
     Raises:
         ApiError: The cursor is none (status 400), or of another query or atlas (409).
     """
-    bound_to = cursors.fingerprint(
-        atlas().info.content_hash, request.path, query.model_dump(mode="json")
-    )
-    return Paging(query, bound_to, cursors.decode(query.cursor, bound_to))
+    first = first_page(atlas(), request.path, query)
+    return replace(first, offset=cursors.decode(query.cursor, first.fingerprint))
 
 
 def answer_page(page: Page[Any], place: Paging, identity: str) -> Response:

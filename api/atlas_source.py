@@ -80,6 +80,12 @@ class AtlasSource:
         current = self._current
         return current is not None and current.answers.is_open
 
+    @property
+    def etag(self) -> str | None:
+        """That of the atlas that was leased last."""
+        current = self._current
+        return None if current is None else current.etag
+
     def acquire(self) -> OpenAtlas:
         """Lease the atlas that is published now; `release` it.
 

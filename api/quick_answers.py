@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 from flask import Flask
 
 from api import cursors, http_caching
+from api.answers import first_page
 from api.atlas_source import AtlasSource, OpenAtlas
 from api.parameters import MAX_WORD, ConceptQuery
 from api.response_cache import Kept, ResponseCache
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 #: Queries that ask for what is asked for without one, as the Python client writes them.
 _PLAIN_QUERIES = ("", f"limit={N_CONCEPT_UNITS}", f"match=exact&limit={N_CONCEPT_UNITS}")
-_PLAIN_CONCEPT = ConceptQuery().model_dump(mode="json")
+_PLAIN_CONCEPT = ConceptQuery()
 
 
 _QUICK = "quick_answers"
@@ -57,14 +58,27 @@ class QuickAnswers:
         self._prefix = prefix
         self._unit = re.compile(re.escape(prefix) + "/units/([0-9]{1,9})/([0-9]{1,9})")
         self._concepts = f"{prefix}/concepts/"
+        self._sql = f"{prefix}/sql"
 
     def are_probable(self, path: str, query: str) -> bool:
-        """Say of an address whether its answer is written out; looks at no file."""
-        if not self._source.has_answers:
+        """Say of an address whether its answer is written out or in memory; looks at no file."""
+        if self._source.has_answers:
+            if path.startswith(self._concepts) and query in _PLAIN_QUERIES:
+                return True
+            if not query and self._unit.fullmatch(path):
+                return True
+        return self._is_kept(path, query)
+
+    def _is_kept(self, path: str, query: str) -> bool:
+        """Say whether an answer is in memory.
+
+        Strangers' SQL is not counted: asked again under another name of the server it is not in
+        memory, and takes a second.
+        """
+        etag = self._source.etag
+        if etag is None or path.startswith(self._sql):
             return False
-        if path.startswith(self._concepts):
-            return query in _PLAIN_QUERIES
-        return not query and self._unit.fullmatch(path) is not None
+        return self._cache.has(etag, path, query)
 
     def find(self, environ: WSGIEnvironment) -> Kept | None:
         """Give the answer to a request, as it goes out with status 200; None: ask Flask."""
@@ -104,8 +118,7 @@ class QuickAnswers:
         if found is None:
             return None
         more = N_CONCEPT_UNITS if found.n_units > N_CONCEPT_UNITS else None
-        bound_to = cursors.fingerprint(atlas.info.content_hash, path, _PLAIN_CONCEPT)
-        cursor = cursors.encode(more, bound_to)
+        cursor = first_page(atlas, path, _PLAIN_CONCEPT).next_cursor(more)
         packed = packed_json.close(found.packed, {"next_cursor": cursor})
         asked = dict(parse_qsl(environ.get("QUERY_STRING", "")))
         link = () if cursor is None else (("Link", cursors.link(asked, cursor)),)

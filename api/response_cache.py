@@ -8,7 +8,7 @@ nothing needs to be thrown away when one is published, what is old is used no mo
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ _OVERHEAD_BYTES = 1024
 #: that it may name give the same for the same.
 _KEPT = ("atlas", "layers", "units", "concepts", "images", "sql")
 
-Key = tuple[str, ...]
+Key = tuple[str, str, str, str, str]  # etag, server, path, query, whether it is packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ class ResponseCache:
         self.max_bytes = max_bytes
         self.n_bytes = 0
         self._kept: OrderedDict[Key, Kept] = OrderedDict()
+        self._addresses: Counter[tuple[str, str, str]] = Counter()
         self._lock = threading.Lock()
 
     def of(self, environ: WSGIEnvironment, etag: str) -> Kept | None:
@@ -71,6 +72,10 @@ class ResponseCache:
                 self._kept.move_to_end(key)
             return found
 
+    def has(self, etag: str, path: str, query: str) -> bool:
+        """Say whether an atlas's answer for an address is kept, in one of its forms."""
+        return (etag, path, query) in self._addresses
+
     def put(self, key: Key, kept: Kept) -> None:
         """Keep an answer, and drop those that were not used for longest."""
         size = len(kept.body) + _OVERHEAD_BYTES
@@ -80,10 +85,23 @@ class ResponseCache:
             if key in self._kept:
                 return
             self._kept[key] = kept
+            self._addresses[_address(key)] += 1
             self.n_bytes += size
             while self.n_bytes > self.max_bytes:
-                _, dropped = self._kept.popitem(last=False)
-                self.n_bytes -= len(dropped.body) + _OVERHEAD_BYTES
+                self._drop_the_oldest()
+
+    def _drop_the_oldest(self) -> None:
+        key, dropped = self._kept.popitem(last=False)
+        self.n_bytes -= len(dropped.body) + _OVERHEAD_BYTES
+        address = _address(key)
+        self._addresses[address] -= 1
+        if not self._addresses[address]:
+            del self._addresses[address]
+
+
+def _address(key: Key) -> tuple[str, str, str]:
+    etag, _, path, query, _ = key
+    return etag, path, query
 
 
 def _key(environ: WSGIEnvironment, etag: str) -> Key:

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from apiflask import APIFlask
 from click.testing import CliRunner
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -172,8 +173,20 @@ def test_the_server_knows_what_is_answered_at_once(prepared: Path, synthetic_atl
                         ("concepts/water", "match=family"), ("sql", "q=SELECT 1")):  # fmt: skip
         assert not are_probable(f"/api/v1/{path}", query)
     without = create_app(synthetic_atlas, sql_limits=None)
-    without.test_client().get("/api/v1/units/1/2")
+    without.test_client().get("/api/v1/units/1/3")
     assert not quick_answers.of(without).are_probable("/api/v1/units/1/2", "")
+
+
+def test_the_server_knows_what_is_in_memory(client: FlaskClient, app: APIFlask) -> None:
+    are_probable = quick_answers.of(app).are_probable
+    for path, query in (("units", "layer=1&limit=9"), ("units/1/3/similar", ""), ("layers", "")):
+        assert client.get(f"/api/v1/{path}?{query}").status_code == 200
+        assert are_probable(f"/api/v1/{path}", query)
+        assert not are_probable(f"/api/v1/{path}", f"{query}&limit=8")
+    # Once more it may take its time, from a server of another name.
+    assert client.get("/api/v1/sql?q=SELECT 1").status_code == 200
+    assert not are_probable("/api/v1/sql", "q=SELECT 1")
+    assert not are_probable("/api/v1/sql", "q=SELECT%201")
 
 
 def ask_nobody(*_arguments: object) -> None:

@@ -94,16 +94,39 @@ def test_another_atlas_is_answered_from_anew(
     assert first[0] == first[1] != second[0] == second[1]
 
 
+def key_of(path: str, packed: bool = True) -> response_cache.Key:
+    return ("etag", "http://here", path, "a=1", str(packed))
+
+
 def test_what_was_not_used_for_longest_falls_out() -> None:
     n_bytes = 64 * (100 + response_cache._OVERHEAD_BYTES)
     cache = ResponseCache(n_bytes)
     kept = Kept(b"x" * 100, (), "etag", "rule")
     for i in range(64):
-        cache.put((str(i),), kept)
-    assert cache.get(("0",)) == kept
-    cache.put(("new",), kept)
-    assert cache.get(("1",)) is None
-    assert cache.get(("0",)) == cache.get(("new",)) == kept
+        cache.put(key_of(f"/{i}"), kept)
+    assert cache.get(key_of("/0")) == kept
+    cache.put(key_of("/new"), kept)
+    assert cache.get(key_of("/1")) is None
+    assert cache.get(key_of("/0")) == cache.get(key_of("/new")) == kept
     assert cache.n_bytes <= n_bytes
-    cache.put(("large",), Kept(b"x" * (n_bytes // 32), (), "etag", "rule"))
-    assert cache.get(("large",)) is None
+    cache.put(key_of("/large"), Kept(b"x" * (n_bytes // 32), (), "etag", "rule"))
+    assert cache.get(key_of("/large")) is None
+
+
+def test_an_address_is_there_until_its_last_form_falls_out() -> None:
+    cache = ResponseCache(64 * (100 + response_cache._OVERHEAD_BYTES))
+    kept = Kept(b"x" * 100, (), "etag", "rule")
+    cache.put(key_of("/units", packed=True), kept)
+    for i in range(62):
+        cache.put(key_of(f"/{i}"), kept)
+    cache.put(key_of("/units", packed=False), kept)
+    assert cache.has("etag", "/units", "a=1")
+    assert not cache.has("etag", "/units", "")
+    assert not cache.has("other", "/units", "a=1")
+    cache.put(key_of("/new"), kept)
+    assert cache.get(key_of("/units", packed=True)) is None
+    assert cache.has("etag", "/units", "a=1")
+    for i in range(63):
+        cache.put(key_of(f"/more/{i}"), kept)
+    assert not cache.has("etag", "/units", "a=1")
+    assert cache.has("etag", "/more/62", "a=1")
