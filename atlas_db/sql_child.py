@@ -83,9 +83,13 @@ def serve_one(job: socket.socket, limits: Mapping[str, Any], opened: OpenAtlas |
     Args:
         job: Where the request comes from and the answer goes.
         limits: See `atlas_db.sql_zygote.main`.
-        opened: The request's atlas; None: it is opened here.
+        opened: The request's atlas; None: it is opened here. If there is one, all rights are given
+            away before the request is read.
     """
     try:
+        if opened is not None:
+            _confine(limits)
+            _touch(opened)
         header, body = _answer(_read(job), limits, opened)
     except SqlRefusedError as error:
         header, body = _failure("sql_refused", str(error), error.hint), b""
@@ -132,13 +136,19 @@ def _read(job: socket.socket) -> dict[str, Any]:
     return request
 
 
+def _touch(opened: OpenAtlas) -> None:
+    """Take the pages of memory that every statement writes to, before one is waited for."""
+    opened.connection.execute("SELECT json_serialize_sql('SELECT 1')").fetchall()
+
+
 def _answer(
     request: Mapping[str, Any], limits: Mapping[str, Any], opened: OpenAtlas | None
 ) -> tuple[dict[str, Any], bytes]:
     statement = request["statement"]
     check_text(statement)
-    opened = opened or open_for_strangers(request["database"], limits)
-    _confine(limits)
+    if opened is None:
+        opened = open_for_strangers(request["database"], limits)
+        _confine(limits)
     connection = opened.connection
     found = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [statement]).fetchone()
     assert found is not None

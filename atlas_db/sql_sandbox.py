@@ -173,10 +173,7 @@ class SqlSandbox:
             self._places.release()
 
     def _run(self, database: bytes, request: bytes) -> SqlAnswer:
-        ours, theirs = socket.socketpair()
-        with ours:
-            with theirs:
-                self._send_to_zygote(theirs, database)
+        with self._child(database) as ours:
             started_s = time.monotonic()
             # A child that dies early closes its end; reading then tells.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -221,16 +218,19 @@ class SqlSandbox:
             "Ask for fewer rows or columns, and nest less.",
         )
 
-    def _send_to_zygote(self, job: socket.socket, database: bytes) -> None:
+    def _child(self, database: bytes) -> socket.socket:
+        """Get the socket to a process of its own for one statement."""
         with self._lock:
             for _ in range(2):
                 _, control = self._zygote or self._start_zygote()
                 try:
-                    socket.send_fds(control, [b"J"], [job.fileno()])
                     control.sendall(struct.pack("!I", len(database)) + database)
-                    return
-                except OSError:  # it is gone; another is started
-                    self._end_zygote()
+                    _, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+                    if descriptors:
+                        return socket.socket(fileno=descriptors[0])
+                except OSError:
+                    pass
+                self._end_zygote()  # it is gone; another is started
         raise SqlError("sql_busy", "SQL cannot be run at the moment.", "Try again in a minute.")
 
     def _start_zygote(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
@@ -254,7 +254,6 @@ class SqlSandbox:
         ours.settimeout(_START_S)
         with contextlib.suppress(OSError):
             if ours.recv(1):
-                ours.settimeout(None)
                 return self._zygote
         self._end_zygote()
         raise SqlError("sql_busy", "SQL cannot be run at the moment.", "Try again in a minute.")

@@ -1,5 +1,6 @@
 """What the sandbox answers, and that its walls stand one by one."""
 
+import contextlib
 import csv
 import io
 import json
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,61 @@ def test_a_killed_zygote_is_replaced_and_a_closed_one_leaves_nobody(synthetic_at
     while any(Path(f"/proc/{one}").exists() for one in running):
         assert time.monotonic() < deadline_s
         time.sleep(0.01)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_those_that_wait_serve_one_statement_each(synthetic_atlas: Path) -> None:
+    with SqlSandbox(SqlLimits(deadline_s=20.0, n_at_once=3)) as sandbox:
+        seen: set[int] = set()
+        for n in range(4):
+            assert rows(sandbox, synthetic_atlas, f"SELECT {n} AS n") == [{"n": n}]
+            assert sandbox._zygote is not None
+            waiting = those_that_wait(sandbox._zygote[0].pid, 3, seen)
+            seen |= waiting
+        assert len(seen) == 3 + 3  # each statement took one, and one came for it
+        for process in waiting:
+            os.kill(process, signal.SIGKILL)
+        deadline_s = time.monotonic() + 10
+        while {state(one) for one in waiting} != {"Z"} and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        assert rows(sandbox, synthetic_atlas, "SELECT 7 AS n") == [{"n": 7}]
+        assert not those_that_wait(sandbox._zygote[0].pid, 3, seen) & waiting
+
+
+def those_that_wait(zygote: int, n: int, seen: Set[int] = frozenset()) -> set[int]:
+    """Give the children of a process once `n` have not ended, and some were not seen before."""
+    deadline_s = time.monotonic() + 10
+    while time.monotonic() < deadline_s:
+        found = {one for one in children(zygote) if state(one) not in "Z"}
+        if len(found) == n and found - seen:
+            return found
+        time.sleep(0.01)
+    raise AssertionError(f"{len(found)} wait, not {n}")
+
+
+def state(process: int) -> str:
+    """Give a process's state as Linux writes it: Z has ended and is not buried."""
+    with contextlib.suppress(FileNotFoundError):
+        text = Path(f"/proc/{process}/stat").read_text()
+        return text.rpartition(")")[2].split()[0]
+    return "Z"
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="looks at root's /proc")
+def test_a_process_has_no_way_to_speak_for_another(synthetic_atlas: Path) -> None:
+    with SqlSandbox(SqlLimits(deadline_s=20.0, n_at_once=3)) as sandbox:
+        rows(sandbox, synthetic_atlas, "SELECT 1 AS n")
+        assert sandbox._zygote is not None
+        sockets = [
+            {link for link in open_files(one) if link.startswith("socket:")}
+            for one in those_that_wait(sandbox._zygote[0].pid, 3)
+        ]
+        assert [len(own) for own in sockets] == [1, 1, 1]
+        assert len(set.union(*sockets)) == 3
+
+
+def open_files(process: int) -> list[str]:
+    return [str(one.readlink()) for one in Path(f"/proc/{process}/fd").iterdir()]
 
 
 def test_from_inside_nothing_is_possible(synthetic_atlas: Path, tmp_path: Path) -> None:
