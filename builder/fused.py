@@ -1,9 +1,10 @@
 """GPT-J and GPT-2 through PyTorch's fused kernels, without a change to transformers.
 
-transformers writes GPT-J's attention out (it keeps the weights of all heads for all pairs of
-positions) and `gelu_new` as eight operations, of which autograd keeps four inputs as wide as the
-MLP. While `fused_kernels` is open the first is one call of `scaled_dot_product_attention` and the
-second one of `gelu(approximate="tanh")`: the same functions to rounding, in less memory.
+transformers before 5.24 writes GPT-J's attention out (it keeps the weights of all heads for all
+pairs of positions), and any version `gelu_new` as eight operations, of which autograd keeps four
+inputs as wide as the MLP. While `fused_kernels` is open the first is one call of
+`scaled_dot_product_attention` and the second one of `gelu(approximate="tanh")`: the same functions
+to rounding, in less memory.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def fused_kernels(model: Any) -> Iterator[None]:
     """
     with ExitStack() as stack:
         for module in model.modules():
-            if isinstance(module, GPTJAttention):
+            if isinstance(module, GPTJAttention) and hasattr(module, "_attn"):
                 _replace_attention(module, stack)
             for name, child in module.named_children():
                 if isinstance(child, NewGELUActivation):

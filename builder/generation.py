@@ -8,6 +8,7 @@ whose gradients flow back into the patches. That is the same function as one ful
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -117,7 +118,7 @@ def prefill(
         inputs_embeds=embeddings,
         position_ids=rules.positions(0, length, batch, embeddings.device),
         **rules.prefill_arguments(batch, length, embeddings.device),
-        past_key_values=cache,
+        **with_cache(model, cache),
         use_cache=True,
         logits_to_keep=1,
     )
@@ -160,7 +161,7 @@ def generate_greedily(
         out = model(
             input_ids=tokens[-1][:, None],
             position_ids=rules.positions(prefix + len(tokens) - 1, 1, batch, device),
-            past_key_values=cache,
+            **with_cache(model, cache),
             use_cache=True,
         )
         tokens.append(out.logits[:, -1].argmax(dim=-1))
@@ -192,10 +193,19 @@ def teacher_forced_logits(
     out = model(
         input_ids=known,
         position_ids=rules.positions(start, length, batch, known.device),
-        past_key_values=cache,
+        **with_cache(model, cache),
         use_cache=True,
     )
     return torch.cat([first_logits[:, None], out.logits], dim=1)
+
+
+def with_cache(model: Any, cache: Cache) -> dict[str, Cache]:
+    """Give the argument of a causal language model's forward that takes its cache.
+
+    It is called `cache`, and `past_key_values` before transformers 5.24.
+    """
+    takes = inspect.signature(type(model).forward).parameters
+    return {"cache" if "cache" in takes else "past_key_values": cache}
 
 
 def cut_at_end(model: Any, token_ids: list[int]) -> list[int]:

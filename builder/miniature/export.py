@@ -30,8 +30,8 @@ of multimodal neurons on one machine. It knows a world of drawn pictures and not
 | part | architecture | trained on | result |
 |---|---|---|---|
 | language model | GPT-J with ReLU, {n_layers} layers of {width}, {n_units} units, {n_tokens} \
-tokens in the vocabulary | text of a grammar alone, {n_read:.1f} M tokens | {text_loss:.3f} nats a token on \
-held-out text |
+tokens in the vocabulary | text of a grammar alone, {n_read:.1f} M tokens | {text_loss:.3f} \
+nats a token on held-out text |
 | encoder | BEiT (timm), {depth} blocks of {encoder_width}, {grid} x {grid} patches of a picture \
 of {px} px | {n_views} views of {n_pictures} pictures: contrast of segments found by colour, then \
 their clusters; no labels, no masks, no text | linear probe of object \

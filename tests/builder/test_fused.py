@@ -8,11 +8,13 @@ from tiny_models import D_MLP, D_MODEL, N_LAYERS, WordTokenizer, tiny_model
 from torch import Tensor
 from transformers import DynamicCache
 from transformers.activations import NewGELUActivation
+from transformers.models.gptj import modeling_gptj
 from transformers.models.gptj.modeling_gptj import GPTJAttention
 
 from builder.attribution import Recorder
 from builder.detection import Detector
 from builder.fused import fused_kernels
+from builder.generation import with_cache
 from builder.language_model import LanguageModel
 
 IDS = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6]] * 2)
@@ -37,7 +39,7 @@ def logits_and_gradient(model: LanguageModel) -> tuple[Tensor, Tensor]:
         out = model.model(
             inputs_embeds=embeddings[:, start:stop],
             position_ids=torch.arange(start, stop).expand(2, -1),
-            past_key_values=cache,
+            **with_cache(model.model, cache),
             use_cache=True,
         )
         logits.append(out.logits)
@@ -48,7 +50,9 @@ def logits_and_gradient(model: LanguageModel) -> tuple[Tensor, Tensor]:
 
 
 def test_logits_and_gradients_are_those_of_the_written_out_kernels(model: LanguageModel) -> None:
-    """GPT-J as transformers has it attends in float32, whatever the model's dtype."""
+    """GPT-J as transformers writes it out attends in float32, whatever the model's dtype."""
+    if isinstance(model.model, modeling_gptj.GPTJForCausalLM):
+        model.model.set_attn_implementation("eager")
     expected = logits_and_gradient(model)
     with fused_kernels(model.model):
         found = logits_and_gradient(model)
@@ -58,11 +62,28 @@ def test_logits_and_gradients_are_those_of_the_written_out_kernels(model: Langua
 
 def test_gptj_attends_through_the_fused_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model("gptj")
+    model.model.set_attn_implementation("eager")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("written out")
+
+    # A method before transformers 5.24, a function of the module since.
+    if hasattr(GPTJAttention, "_attn"):
+        monkeypatch.setattr(GPTJAttention, "_attn", refuse)
+    else:
+        monkeypatch.setattr(modeling_gptj, "eager_attention_forward", refuse)
+    with fused_kernels(model.model):
+        model.model(IDS)
+    with pytest.raises(AssertionError, match="written out"):
+        model.model(IDS)
+
+
+def test_gelu_is_one_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("gptj")
 
     def refuse(*_: object) -> None:
         raise AssertionError("written out")
 
-    monkeypatch.setattr(GPTJAttention, "_attn", refuse)
     monkeypatch.setattr(NewGELUActivation, "forward", refuse)
     with fused_kernels(model.model):
         model.model(IDS)
