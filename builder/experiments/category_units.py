@@ -72,12 +72,14 @@ class Selectivity:
     Attributes:
         means: Mean activation, (n_units, n_categories).
         entropy, p: Of the positive activation over categories, and its p-value.
+        below_chance: How far the entropy is below the mean one of shuffled images, in nats.
         firing: Entropy of how often a unit fires.
     """
 
     means: npt.NDArray[np.float64]
     entropy: npt.NDArray[np.float64]
     p: npt.NDArray[np.float64]
+    below_chance: npt.NDArray[np.float64]
     firing: npt.NDArray[np.float64]
 
 
@@ -102,4 +104,5 @@ def measure(
     p = permutation_p(-found, -permuted)
     firing = entropy(mean_by_category((peaks > thresholds).astype(np.float64), is_in))
     p = np.where(np.isnan(found), np.nan, p)
-    return Selectivity(mean_by_category(peaks, is_in), found, p, firing)
+    below = permuted.mean(axis=0) - found
+    return Selectivity(mean_by_category(peaks, is_in), found, p, below, firing)

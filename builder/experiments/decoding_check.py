@@ -8,7 +8,8 @@ tokens, to a word of a category that is in the picture? The words were written d
 - the top units of another image of the sample, in a random cycle.
 
 A word of two categories counts for both. Asked three ways: for one of the category's words among
-the ten tokens, for MANY_WORDS of one category, and for one of the category's names alone.
+the ten tokens, for MANY_WORDS of one category, and for one of the category's names alone; and the
+first two layer by layer (`builder.experiments.decoding_layers`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy.typing as npt
 from builder.experiments.contents import Contents, contents_of, word_settings
 from builder.experiments.context import ExperimentContext
 from builder.experiments.controls import another_of_each, random_units_of_layers
+from builder.experiments.decoding_layers import layer_figures, layer_shares
 from builder.experiments.experiment import Experiment, Figure, Outcome, estimated, nothing
 from builder.experiments.intervals import mean_estimate, paired_p, ratio_estimate
 from builder.experiments.specificity import top_units_of
@@ -45,9 +47,17 @@ class Says:
 
     def any_says(self, uid: Uids, categories: frozenset[int], min_words: int) -> bool:
         """Say whether one of the units has `min_words` words of one of the categories."""
-        columns = np.array([self.column_of[id_] for id_ in categories], dtype=np.int64)
         known = uid[uid >= 0]
+        columns = self._columns(categories)
         return bool((self.counts[np.ix_(known, columns)] >= min_words).any())
+
+    def which_say(self, categories: frozenset[int], min_words: int) -> npt.NDArray[np.bool_]:
+        """Say of all units, (n_units,), which have `min_words` words of one of the categories."""
+        counts: npt.NDArray[np.int8] = self.counts[:, self._columns(categories)]
+        return counts.max(axis=1, initial=0) >= min_words
+
+    def _columns(self, categories: frozenset[int]) -> Uids:
+        return np.array([self.column_of[id_] for id_ in categories], dtype=np.int64)
 
 
 def says_table(unit_stems: Sequence[frozenset[str]], words: dict[int, frozenset[str]]) -> Says:
@@ -90,7 +100,28 @@ def run_decoding_check(context: ExperimentContext) -> Outcome:
     for part, question in questions.items():
         found = _answers(context, contents, question, tops)
         figures += _figures(found, part, lists.source, context.settings.seed)
+    for part in list(questions)[:2]:
+        figures += _by_layer(context, contents, questions[part], tops, part)
     return Outcome(figures)
+
+
+def _by_layer(
+    context: ExperimentContext,
+    contents: Contents,
+    question: tuple[Says, int],
+    tops: dict[int, Uids],
+    part: str,
+) -> Iterator[Figure]:
+    says, min_words = question
+    shares = layer_shares(
+        tops,
+        another_of_each(len(tops), context.random(6)).tolist(),
+        lambda image_id: says.which_say(contents.categories_of[image_id], min_words),
+        n_first=N_TOP,
+        d_mlp=context.run.units_per_layer,
+    )
+    n_layers, seed = context.run.n_layers, context.settings.seed
+    yield from layer_figures(shares, part, _ARM_NAMES, n_layers=n_layers, seed=seed)
 
 
 def _answers(

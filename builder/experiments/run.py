@@ -44,6 +44,7 @@ from builder.experiments.context import Chunks, ExperimentContext
 from builder.experiments.coverage import COVERAGE
 from builder.experiments.decoding_check import DECODING_CHECK
 from builder.experiments.experiment import Experiment, Outcome, figure_table
+from builder.experiments.layer_ablation import LAYER_ABLATION
 from builder.experiments.layers import LAYERS
 from builder.experiments.replication import REPLICATION
 from builder.experiments.selectivity import SELECTIVITY
@@ -73,6 +74,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     ABLATION,
     SINGLE_UNITS,
     LAYERS,
+    LAYER_ABLATION,
     ATTRIBUTION_METHODS,
     STABILITY,
     ALWAYS_ON,

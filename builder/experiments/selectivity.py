@@ -6,9 +6,11 @@ A unit's activation on an image is its greatest over the patches. The entropy ov
 that of the mean positive activation, divided by its sum, as Huo et al. 2024 (arXiv 2406.11193) do
 over domains; 0 is a unit of one category alone, ln(n_categories) one that knows no difference.
 Its p-value is the share of shuffles of the images (all their categories together) that give an
-entropy as low. A unit that is somewhat active everywhere has a high one, so the same is measured of
-how often a unit fires: of its images of each category, those where it exceeds, at one patch at
-least, its 95th percentile over all patches of all images; every unit exceeds that as often.
+entropy as low. A unit that is active on few images, as sparse units are, has a low entropy whatever
+they show; so how far it lies below the mean one of the shuffles is given too. A unit that is
+somewhat active everywhere has a high one, so the same is measured of how often a unit fires: of its
+images of each category, those where it exceeds, at one patch at least, its 95th percentile over all
+patches of all images; every unit exceeds that as often.
 
 Units are chosen by attribution, and measured by activation, on the same images.
 

@@ -15,6 +15,7 @@ from builder.experiments.intervals import mean_estimate, paired_p, share_estimat
 from builder.experiments.words import WordLists
 
 ENTROPY = "entropy over categories"
+BELOW_CHANCE = "entropy over categories below that of shuffled images"
 FIRING = "entropy over categories of how often units fire"
 MARGIN = "activation on the unit's own category above that on all"
 
@@ -68,6 +69,8 @@ def arm_figures(name: str, units: CategoryUnits, view: View) -> Iterator[Figure]
     yield from _entropies(ENTROPY, view.found.entropy, once, view.seed, note)
     note = f"A unit fires above its 95th percentile over all patches. {note}"
     yield from _entropies(FIRING, view.found.firing, once, view.seed, note)
+    note = f"Mean of {N_PERMUTATIONS} shuffles less the unit's own; over units."
+    yield from _entropies(BELOW_CHANCE, view.found.below_chance, once, view.seed, note)
     for arm, at in rows.items():
         more = {"arm": arm, "control": control if arm == name else ""}
         yield estimated(
@@ -87,9 +90,12 @@ def _entropies(
     seed: int,
     note: str,
 ) -> Iterator[Figure]:
+    """Compare two arms' entropies, of which a lower one is better, or how far they are below."""
     (name, top), (control, drawn) = ((arm, values[at]) for arm, at in rows.items())
     both = ~(np.isnan(top) | np.isnan(drawn))
-    p = paired_p(drawn[both], top[both], seed=seed)
+    is_better = "greater" if figure == BELOW_CHANCE else "lower"
+    sign = 1 if figure == BELOW_CHANCE else -1
+    p = paired_p(sign * top[both], sign * drawn[both], seed=seed)
     for arm, of in ((name, top), (control, drawn)):
         yield estimated(
             mean_estimate(of[~np.isnan(of)], seed=seed),
@@ -98,7 +104,7 @@ def _entropies(
             arm=arm,
             control=control if arm == name else name,
             p_value=None if np.isnan(p) else p,
-            note=f"p: whether the top units' is lower. {note}" if arm == name else "",
+            note=f"p: whether the top units' is {is_better}. {note}" if arm == name else "",
         )
 
 

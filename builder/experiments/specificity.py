@@ -7,7 +7,8 @@ are cut and compared with the category's mask (`builder.experiments.overlap`), b
 - random units: one of the same layer for each, outside the image's top 100;
 - other image: the top units of another image of the sample, on this image.
 
-Units of one image are averaged first: intervals and tests are over images.
+Units of one image are averaged first: intervals and tests are over images. The same is given layer
+by layer, of the units that lie in it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,12 @@ from builder.experiments.experiment import Experiment, Outcome, nothing
 from builder.experiments.overlap import PERCENTILE, overlap
 from builder.experiments.passes import Passes
 from builder.experiments.rankings import chunked
-from builder.experiments.specificity_figures import category_table, figures, unit_table
+from builder.experiments.specificity_figures import (
+    category_table,
+    figures,
+    layer_figures,
+    unit_table,
+)
 
 N_TOP = 10
 TABLES = ("unit_masks", "unit_category_masks")
@@ -73,7 +79,9 @@ def run_specificity(context: ExperimentContext) -> Outcome:
     rows = _measure(context, contents, cases, masks)
     if rows.num_rows == 0:
         return nothing(TABLES, "IoU", "No thing that a target names lies in the model's view.")
-    found = figures(rows, contents.lists, n_sample=n_sample, seed=context.settings.seed)
+    seed = context.settings.seed
+    found = figures(rows, contents.lists, n_sample=n_sample, seed=seed)
+    found += layer_figures(rows, context.run.units_per_layer, seed)
     return Outcome(
         found, {"unit_masks": unit_table(rows), "unit_category_masks": category_table(rows)}
     )

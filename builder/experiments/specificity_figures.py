@@ -49,6 +49,30 @@ def figures(rows: pa.Table, lists: WordLists, *, n_sample: int, seed: int) -> li
     return found + list(_of_categories(images, lists, seed))
 
 
+def layer_figures(rows: pa.Table, d_mlp: int, seed: int) -> Iterator[Figure]:
+    """Give the overlaps of each layer's units among the top ones, over the images that have some.
+
+    A random unit is of its top unit's layer. Layers without top units have no figures.
+    """
+    layers = rows["uid"].to_numpy() // d_mlp
+    for layer in np.unique(layers).tolist():
+        images = by_image(rows.filter(pa.array(layers == layer)))
+        for kind, figure in _KINDS.items():
+            p = paired_p(*_known(images[f"top_{kind}"], images[f"random_{kind}"]), seed=seed)
+            for arm in ("top", "random"):
+                values = images[f"{arm}_{kind}"]
+                yield estimated(
+                    mean_estimate(values[~np.isnan(values)], seed=seed),
+                    figure=figure,
+                    measure="IoU",
+                    arm=_ARM_NAMES[arm],
+                    layer=layer,
+                    control=_ARM_NAMES["random" if arm == "top" else "top"],
+                    p_value=None if np.isnan(p) else p,
+                    note="Over images with such a unit in the layer." if arm == "top" else "",
+                )
+
+
 def by_image(rows: pa.Table) -> Columns:
     """Average the units of each image; columns are sorted by image."""
     values = [name for name in rows.column_names if name.startswith(("top_", "random_", "other_"))]

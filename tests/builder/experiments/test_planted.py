@@ -16,6 +16,8 @@ from builder.experiments.ablation import ABLATION
 from builder.experiments.attribution_methods import ATTRIBUTION_METHODS
 from builder.experiments.context import ExperimentContext, FinishedRun, ReportSettings
 from builder.experiments.decoding_check import DECODING_CHECK
+from builder.experiments.decoding_layers import FIGURE as SAYS_BY_LAYER
+from builder.experiments.layer_ablation import COUNT, DROP, LAYER_ABLATION
 from builder.experiments.specificity import SPECIFICITY
 from builder.language_model import LanguageModel
 from builder.settings import Execution
@@ -89,6 +91,37 @@ def test_zeroing_the_unit_removes_the_word(context: ExperimentContext, planted: 
         row["caption"] for row in rows if row["arm"] == "all" and row["k"] == 1 and row["caption"]
     ]
     assert sum(caption.startswith(planted.word) for caption in captions) <= 1
+
+
+def test_zeroing_one_layer_removes_the_word_where_the_unit_is(
+    context: ExperimentContext, planted: Planted
+) -> None:
+    figures = {(f.figure, f.arm, f.layer): f.value for f in LAYER_ABLATION.run(context).figures}
+    layer = planted.uid // context.run.units_per_layer
+    assert figures[DROP, "top units", layer] > 0.9
+    assert abs(figures[DROP, "random units", layer]) < 0.2
+    assert figures[COUNT, "", layer] >= 1
+    others = [value for (of, arm, at), value in figures.items()
+              if of == DROP and at not in (layer, None) and value is not None]  # fmt: skip
+    assert all(abs(value) < 0.3 for value in others)
+
+
+def test_what_holds_of_the_unit_is_said_of_its_layer(
+    context: ExperimentContext, planted: Planted
+) -> None:
+    layer = planted.uid // context.run.units_per_layer
+    says = {
+        f.arm: f.value
+        for f in DECODING_CHECK.run(context).figures
+        if (f.figure, f.part, f.layer) == (SAYS_BY_LAYER, "one word or more", layer)
+    }
+    assert says["top units"] > 2 * says["random units"]
+    overlaps = {
+        f.arm: f.value
+        for f in SPECIFICITY.run(context).figures
+        if (f.figure, f.layer) == ("IoU", layer)
+    }
+    assert overlaps["top units"] > overlaps["random units"]
 
 
 def test_zeroing_is_what_attributions_say(context: ExperimentContext, planted: Planted) -> None:

@@ -62,6 +62,20 @@ def test_a_unit_of_one_category_alone_has_no_entropy_and_a_low_p() -> None:
     assert found.firing[:2] == pytest.approx([0.0, np.log(4)])
     assert np.isnan(found.firing[3])
     assert found.means[0] == pytest.approx([-1.0, -1.0, 1.0, -1.0])
+    # Shuffled, ten images fall on four categories nearly evenly.
+    assert 1.2 < found.below_chance[0] < np.log(4)
+    assert found.below_chance[1] == pytest.approx(0, abs=1e-12)
+    assert np.isnan(found.below_chance[3])
+
+
+def test_a_unit_that_is_seldom_active_is_not_below_chance_for_that() -> None:
+    is_in = np.zeros((N_IMAGES, 4), dtype=bool)
+    is_in[np.arange(N_IMAGES), np.arange(N_IMAGES) % 4] = True
+    twice = (np.arange(N_IMAGES) < 2).astype(float)
+    found = measure(twice[:, None], np.zeros(1), is_in, np.random.default_rng(0))
+    assert found.entropy[0] == pytest.approx(np.log(2))
+    # The second of two images is of the first one's category in 9 of 39 shuffles: no entropy then.
+    assert found.below_chance[0] == pytest.approx(-9 / 39 * np.log(2), abs=0.03)
 
 
 def test_margin_in_deviations() -> None:
