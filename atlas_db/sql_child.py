@@ -20,7 +20,6 @@ import json
 import os
 import resource
 import socket
-import struct
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ import duckdb
 
 from atlas_db.sql_results import write_result
 from atlas_db.sql_rules import SqlRefusedError, check_text, check_tree
+from atlas_db.sql_wire import BEGUN, LENGTH
 
 #: `nobody` and `nogroup` of most systems; needs no entry in /etc/passwd.
 _NOBODY = 65534
@@ -47,8 +47,11 @@ _SETTINGS = (
     "SET lock_configuration = true",
 )
 _FOLDERS = sorted(
-    {str(Path(folder).resolve()) for folder in (sys.prefix, sys.base_prefix, *sys.path) if folder}
-    | {str(Path.home()), str(Path(__file__).parent)},
+    {
+        str(Path(folder).resolve()) for folder in (sys.prefix, sys.base_prefix, *sys.path) if folder
+    }.union((str(Path.home()), str(Path(__file__).parent))).difference(
+        ("/",)
+    ),  # of which every slash would be one
     key=len,
     reverse=True,
 )
@@ -90,27 +93,37 @@ def serve_one(job: socket.socket, limits: Mapping[str, Any], opened: OpenAtlas |
         if opened is not None:
             _confine(limits)
             _touch(opened)
-        header, body = _answer(_read(job), limits, opened)
-    except SqlRefusedError as error:
-        header, body = _failure("sql_refused", str(error), error.hint), b""
-    except (MemoryError, duckdb.OutOfMemoryException):
-        header, body = (
-            _failure(
-                "sql_too_big",
-                "The statement needs more memory than there is for one.",
-                "Ask for fewer rows or columns, or filter before you join.",
-            ),
-            b"",
-        )
-    except duckdb.Error as error:
-        header, body = _failure("sql_failed", _clean(error), "Tables: /api/v1/sql/schema."), b""
-    except Exception as error:
-        message = f"The statement's result cannot be written: {type(error).__name__}."
-        header, body = _failure("sql_failed", message, "Cast its columns to plain types."), b""
+        request = _read(job)
+        job.sendall(BEGUN)
+    except Exception:
+        return  # its end tells that it has not begun
+    header, body = _outcome(request, limits, opened)
     with contextlib.suppress(OSError):
         text = json.dumps({**header, "n_bytes": len(body)}).encode("utf-8")
-        job.sendall(struct.pack("!I", len(text)) + text)
+        job.sendall(LENGTH.pack(len(text)) + text)
         job.sendall(body)
+
+
+def _outcome(
+    request: Mapping[str, Any], limits: Mapping[str, Any], opened: OpenAtlas | None
+) -> tuple[dict[str, Any], bytes]:
+    """Answer a request, or say why not; never raises."""
+    try:
+        return _answer(request, limits, opened)
+    except SqlRefusedError as error:
+        failure = _failure("sql_refused", str(error), error.hint)
+    except (MemoryError, duckdb.OutOfMemoryException):
+        failure = _failure(
+            "sql_too_big",
+            "The statement needs more memory than there is for one.",
+            "Ask for fewer rows or columns, or filter before you join.",
+        )
+    except duckdb.Error as error:
+        failure = _failure("sql_failed", _clean(error), _hint(error))
+    except Exception as error:
+        message = f"The statement's result cannot be written: {type(error).__name__}."
+        failure = _failure("sql_failed", message, "Cast its columns to plain types.")
+    return failure, b""
 
 
 def _failure(code: str, message: str, hint: str) -> dict[str, Any]:
@@ -128,6 +141,16 @@ def _clean(error: Exception) -> str:
     for folder in _FOLDERS:
         text = text.replace(folder, "...")
     return text[:_MAX_MESSAGE]
+
+
+def _hint(error: Exception) -> str:
+    text = str(error)
+    if "prepared statement parameters" in text or "Parameter argument" in text:
+        return (
+            "Give a value for each $name in the statement and for no other, such as "
+            '{"layer": 12} in `parameters`.'
+        )
+    return "Tables and their columns are listed at /api/v1/sql/schema."
 
 
 def _read(job: socket.socket) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas_db.sql_rules import SqlRefusedError, check_text
+from atlas_db.sql_wire import BEGUN, LENGTH, zygote_environment
 
 #: Of the deadline: then a process is no longer waited for; a big one takes a while to die.
 _PATIENCE = 1.2
@@ -173,36 +174,37 @@ class SqlSandbox:
             self._places.release()
 
     def _run(self, database: bytes, request: bytes) -> SqlAnswer:
-        with self._child(database) as ours:
+        for _ in range(self.limits.n_at_once + 1):  # all that wait may have ended
             started_s = time.monotonic()
-            # A child that dies early closes its end; reading then tells.
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                ours.sendall(request)
-                ours.shutdown(socket.SHUT_WR)
-            header, body = self._receive(ours, started_s + self.limits.deadline_s * _PATIENCE)
+            with self._child(database) as ours:
+                # A child that dies early closes its end; reading then tells.
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    ours.sendall(request)
+                    ours.shutdown(socket.SHUT_WR)
+                received = self._receive(ours, started_s + self.limits.deadline_s * _PATIENCE)
+            elapsed_s = time.monotonic() - started_s
+            if received or elapsed_s >= self.limits.deadline_s:
+                break  # else it had ended while it waited, through no fault of the statement
+        header, body = _parse(received)
         if header is None:
-            raise self._ended(time.monotonic() - started_s)
+            raise self._ended(elapsed_s)
         if not header["ok"]:
             raise SqlError(header["code"], header["message"], header["hint"])
         columns = tuple((column["name"], column["type"]) for column in header["columns"])
         return SqlAnswer(body, columns, header["n_rows"], header["truncated"])
 
-    def _receive(
-        self, ours: socket.socket, give_up_at_s: float
-    ) -> tuple[dict[str, Any] | None, bytes]:
-        """Read the answer; None for its header if the process ended before it was whole."""
+    def _receive(self, ours: socket.socket, give_up_at_s: float) -> bytearray:
+        """Read what the child says, which may end before it is whole."""
         received = bytearray()
         most = self.limits.max_bytes * 2 + _MAX_HEADER_BYTES
-        try:
+        with contextlib.suppress(OSError):
             while len(received) <= most:
                 ours.settimeout(max(0.001, give_up_at_s - time.monotonic()))
                 part = ours.recv(_READ_BYTES)
                 if not part:
                     break
                 received += part
-            return _parse(received)
-        except (OSError, ValueError, KeyError, struct.error):
-            return None, b""
+        return received
 
     def _ended(self, elapsed_s: float) -> SqlError:
         if elapsed_s >= self.limits.deadline_s * 0.9:
@@ -224,7 +226,7 @@ class SqlSandbox:
             for _ in range(2):
                 _, control = self._zygote or self._start_zygote()
                 try:
-                    control.sendall(struct.pack("!I", len(database)) + database)
+                    control.sendall(LENGTH.pack(len(database)) + database)
                     _, descriptors, _, _ = socket.recv_fds(control, 1, 1)
                     if descriptors:
                         return socket.socket(fileno=descriptors[0])
@@ -246,8 +248,7 @@ class SqlSandbox:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                # Of the server's environment nothing but where Python finds its modules.
-                env={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+                env=zygote_environment(),
                 cwd="/",
             )
         self._zygote = process, ours
@@ -269,7 +270,12 @@ class SqlSandbox:
 
 
 def _parse(received: bytearray) -> tuple[dict[str, Any] | None, bytes]:
-    (length,) = struct.unpack_from("!I", received)
-    header: dict[str, Any] = json.loads(received[4 : 4 + length])
-    body = bytes(received[4 + length :])
-    return (header, body) if len(body) == header["n_bytes"] else (None, b"")
+    """Part an answer into its header and its body; None for the header if it is not whole."""
+    start = len(BEGUN) + LENGTH.size
+    try:
+        (length,) = LENGTH.unpack_from(received, len(BEGUN))
+        header: dict[str, Any] = json.loads(received[start : start + length])
+        body = bytes(received[start + length :])
+        return (header, body) if len(body) == header["n_bytes"] else (None, b"")
+    except (ValueError, KeyError, struct.error):
+        return None, b""

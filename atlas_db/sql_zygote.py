@@ -21,19 +21,17 @@ import os
 import select
 import signal
 import socket
-import struct
 import sys
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from atlas_db.sql_child import OpenAtlas, open_for_strangers, serve_one
 from atlas_db.sql_rules import SqlRefusedError
+from atlas_db.sql_wire import LENGTH, READY
 
-READY = b"R"
-#: Of a path, before it.
-LENGTH = struct.Struct("!I")
 _LOOK_AGAIN_S = 0.05
 _FOREVER_S = float("inf")
 
@@ -45,6 +43,8 @@ def main(control_descriptor: int, limits: dict[str, Any]) -> None:
         control_descriptor: Of a UNIX stream socket; its end of file ends everything.
         limits: Of `atlas_db.sql_sandbox.SqlLimits`.
     """
+    # Python 3.12 and later warn of any thread at a fork; here they are idle ones of libraries.
+    warnings.filterwarnings("ignore", message=".*multi-threaded.*", category=DeprecationWarning)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's; its end is ours
     control = socket.socket(fileno=control_descriptor)
     control.sendall(READY)

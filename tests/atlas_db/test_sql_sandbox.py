@@ -153,6 +153,8 @@ def test_an_answer_is_within_its_bytes(synthetic_atlas: Path, form: str) -> None
         ("SELECT 1; SELECT 2", "sql_refused", "2 statements.*one by one"),
         ("DESCRIBE units", "sql_refused", "SELECT|DESCRIBE.*schema"),
         ("SELECT 'a'::INT", "sql_failed", "Could not convert string 'a'"),
+        ("SELECT 1 / 'a'", "sql_failed", r"LINE 1: SELECT 1 / 'a'"),
+        ("SELECT $x", "sql_failed", r"x Give a value for each \$name"),
         ("SELECT range(1000000000)", "sql_too_big", "memory"),
     ],
 )
@@ -239,6 +241,34 @@ def test_those_that_wait_serve_one_statement_each(synthetic_atlas: Path) -> None
             time.sleep(0.01)
         assert rows(sandbox, synthetic_atlas, "SELECT 7 AS n") == [{"n": 7}]
         assert not those_that_wait(sandbox._zygote[0].pid, 3, seen) & waiting
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_who_ended_while_it_waited_is_no_fault_of_the_statement(synthetic_atlas: Path) -> None:
+    with SqlSandbox(SqlLimits(deadline_s=20.0, n_at_once=2)) as sandbox:
+        for n in range(12):
+            assert rows(sandbox, synthetic_atlas, f"SELECT {n} AS n") == [{"n": n}]
+            assert sandbox._zygote is not None
+            for process in children(sandbox._zygote[0].pid):  # and ask at once, before it is buried
+                os.kill(process, signal.SIGKILL)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_statements_leave_no_file_open_and_nobody_behind(synthetic_atlas: Path) -> None:
+    def n_open(process: int | str) -> int:
+        return len(list(Path(f"/proc/{process}/fd").iterdir()))
+
+    with SqlSandbox(PATIENT) as sandbox:
+        rows(sandbox, synthetic_atlas, "SELECT 0 AS n")
+        assert sandbox._zygote is not None
+        zygote = sandbox._zygote[0].pid
+        those_that_wait(zygote, 2)
+        before = n_open("self"), n_open(zygote)
+        for n in range(100):
+            rows(sandbox, synthetic_atlas, f"SELECT {n} AS n")
+        those_that_wait(zygote, 2)
+        assert (n_open("self"), n_open(zygote)) == before
+        assert len(children(zygote)) <= 2 + 2  # those that wait, and the last not yet buried
 
 
 def those_that_wait(zygote: int, n: int, seen: Set[int] = frozenset()) -> set[int]:
