@@ -2,7 +2,8 @@
 
 A bin spans a quarter of an octave, so a quantile taken at the middle of its bin is off by at
 most `QUANTILE_RELATIVE_ERROR` of its value up to 2**8, or by `QUANTILE_ERROR_AT_ZERO` if that is
-more. Beyond 2**8 only the side is known; callers clip to the greatest activation that was seen.
+more. A quantile that is 0, as of units of ReLU that are mostly silent, is given as 0. Beyond 2**8
+only the side is known; callers clip to the greatest activation that was seen.
 """
 
 from __future__ import annotations
@@ -58,12 +59,21 @@ def _bin_values() -> npt.NDArray[np.float64]:
 
 
 def quantiles(
-    histograms: npt.NDArray[np.int64], probs: Sequence[float] = QUANTILES
+    histograms: npt.NDArray[np.int64],
+    n_positive: npt.NDArray[np.int64],
+    probs: Sequence[float] = QUANTILES,
 ) -> npt.NDArray[np.float64]:
-    """Read quantiles off histograms: int64 (n, 128) in, float64 (n, len(probs)) out.
+    """Read quantiles off histograms: float64 (n, len(probs)).
 
     The quantile at q is the middle of the bin that holds the value of rank ceil(q * count), rank
-    1 being the least (numpy's `inverted_cdf`). An empty histogram gives nan.
+    1 being the least (numpy's `inverted_cdf`); 0 where that value is 0. An empty histogram gives
+    nan.
+
+    Args:
+        histograms: (n, 128).
+        n_positive: (n,), how many of a histogram's values are above 0: tells the zeros in the
+            innermost bin from the small values.
+        probs: Each in 0..1.
     """
     if histograms.ndim != 2 or histograms.shape[1] != N_HISTOGRAM_BINS:
         raise ValueError(f"histograms must be (n, {N_HISTOGRAM_BINS}), got {histograms.shape}")
@@ -73,6 +83,8 @@ def quantiles(
     result = np.empty((len(histograms), len(probs)))
     for column, q in enumerate(probs):
         wanted = np.maximum(np.ceil(q * count), 1)
-        result[:, column] = values[(below < wanted).sum(axis=1).clip(max=N_HISTOGRAM_BINS - 1)]
+        place = (below < wanted).sum(axis=1).clip(max=N_HISTOGRAM_BINS - 1)
+        is_zero = (place == HISTOGRAM_BINS_PER_SIGN) & (wanted <= count - n_positive[:, None])[:, 0]
+        result[:, column] = np.where(is_zero, 0.0, values[place])
     result[count[:, 0] == 0] = np.nan
     return result

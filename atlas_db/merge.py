@@ -131,7 +131,7 @@ def _sums(files: Sequence[Path], units: range) -> pa.Table:
         "activation_mean": (total / seen).astype(np.float32),
         "activation_density": (n_positive / seen).astype(np.float32),
     }
-    found = quantiles(histogram).astype(np.float32)
+    found = quantiles(histogram, n_positive).astype(np.float32)
     for column, q in enumerate(QUANTILES):
         columns[f"activation_q{round(100 * q)}"] = found[:, column]
     table = pa.table(columns)

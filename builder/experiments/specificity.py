@@ -141,12 +141,15 @@ def unit_thresholds(run: FinishedRun, percentile: float = PERCENTILE) -> npt.NDA
     Read off the run's histograms, so off by at most `atlas_db.histogram.QUANTILE_RELATIVE_ERROR`.
     """
     counts = np.zeros((run.n_units, N_HISTOGRAM_BINS), dtype=np.int64)
+    n_positive = np.zeros(run.n_units, dtype=np.int64)
     for shard in run.manifest["shards"]:
         path = shard_folder(run.path, shard["index"]) / "unit_stats.parquet"
-        rows = pq.read_table(path, columns=["uid", "histogram"])
+        rows = pq.read_table(path, columns=["uid", "n_positive", "histogram"])
+        uid = rows["uid"].to_numpy()
         histogram = rows["histogram"].combine_chunks().flatten().to_numpy()
-        counts[rows["uid"].to_numpy()] += histogram.reshape(-1, N_HISTOGRAM_BINS)
-    return quantiles(counts, [percentile / 100])[:, 0]
+        counts[uid] += histogram.reshape(-1, N_HISTOGRAM_BINS)
+        n_positive[uid] += rows["n_positive"].to_numpy()
+    return quantiles(counts, n_positive, [percentile / 100])[:, 0]
 
 
 def _measure(

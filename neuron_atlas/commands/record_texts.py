@@ -145,7 +145,9 @@ def _facts(record: UnitRecord) -> str:
 
 
 def _token_table(verb: str, tokens: Sequence[TokenRecord]) -> str:
-    rows = [(quoted(t.token), percent(t.prob), number(t.logit), bar(t.prob)) for t in tokens]
+    # In a vocabulary of thousands no token has a share of 1 that could be seen.
+    most = max((t.prob for t in tokens), default=1.0) or 1.0
+    rows = [(quoted(t.token), percent(t.prob), number(t.logit), bar(t.prob / most)) for t in tokens]
     return table((verb, "prob", "logit", ""), rows, right=(1, 2))
 
 

@@ -57,8 +57,9 @@ def bar(share: float, columns: int = 12) -> str:
 
 
 def percent(share: float) -> str:
-    """Print a share of 0..1."""
-    return f"{100 * share:.1f} %"
+    """Print a share of 0..1; below 1 % to two digits, since no small one is nothing."""
+    value = 100 * share
+    return f"{value:.1f} %" if value >= 1 or value == 0 else f"{value:.2g} %"
 
 
 def number(value: float | None) -> str:

@@ -42,7 +42,7 @@ def test_quantiles_are_within_the_stated_error(scale: float) -> None:
     values = rng.normal(-0.2 * scale, scale, (20, 5000))
     histograms = np.stack([np.bincount(bin_index(row), minlength=128) for row in values])
     exact = np.quantile(values, PROBS, axis=1, method="inverted_cdf").T
-    error = np.abs(quantiles(histograms, PROBS) - exact)
+    error = np.abs(quantiles(histograms, (values > 0).sum(axis=1), PROBS) - exact)
     allowed = np.maximum(QUANTILE_RELATIVE_ERROR * np.abs(exact), QUANTILE_ERROR_AT_ZERO)
     assert np.all(error <= allowed * (1 + 1e-9))
 
@@ -50,14 +50,25 @@ def test_quantiles_are_within_the_stated_error(scale: float) -> None:
 def test_a_quantile_is_in_the_bin_of_the_value_of_its_rank() -> None:
     histogram = np.zeros((1, 128), np.int64)
     histogram[0, [10, 100]] = 1
-    below, above = quantiles(histogram, (0.5, 0.51))[0]
+    below, above = quantiles(histogram, np.array([1]), (0.5, 0.51))[0]
     assert bin_index(np.array([below, above])).tolist() == [10, 100]
 
 
+def test_a_quantile_of_a_silent_unit_is_nought() -> None:
+    """Of ten values two are below 0, five 0, and three above, one of them in the bin of 0."""
+    values = np.array([[-1.0, -1.0, 0.0, -0.0, 0.0, 0.0, 0.0, 1e-3, 2.0, 2.0]])
+    histogram = np.bincount(bin_index(values[0]), minlength=128)[None]
+    found = quantiles(histogram, np.array([3]), (0.2, 0.3, 0.7, 0.8, 0.9))[0]
+    assert found[0] < 0
+    assert found[1:3].tolist() == [0, 0]
+    assert found[3] == QUANTILE_ERROR_AT_ZERO
+    assert found[4] > 1
+
+
 def test_an_empty_histogram_has_no_quantiles() -> None:
-    assert np.isnan(quantiles(np.zeros((1, 128), np.int64))).all()
+    assert np.isnan(quantiles(np.zeros((1, 128), np.int64), np.zeros(1, np.int64))).all()
 
 
 def test_a_wrong_shape_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\(n, 128\), got \(1, 64\)"):
-        quantiles(np.zeros((1, 64), np.int64))
+        quantiles(np.zeros((1, 64), np.int64), np.zeros(1, np.int64))

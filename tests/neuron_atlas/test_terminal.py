@@ -37,5 +37,8 @@ def test_a_bar(share: float, drawn: str) -> None:
 
 def test_numbers() -> None:
     assert percent(0.1234) == "12.3 %"
+    assert percent(1) == "100.0 %"
+    assert percent(0) == "0.0 %"
+    assert percent(0.000314) == "0.031 %"
     assert number(None) == "-"
     assert number(0.0012345) == "0.00123"
