@@ -31,6 +31,7 @@ from api import (
     sql_try,
     static_site,
     units,
+    validation,
 )
 from api.atlas_source import AtlasSource
 from api.cors import Cors
@@ -113,7 +114,7 @@ def create_app(
     front.register(app)
     quick_answers.register(app, quick)
     answers.register(app, source)
-    errors.register(app)
+    errors.register(app, validation.clauses)
     sql.register(app, sql_limits)
     rate_limit.register(app, limit)
     app.before_request(_refuse_what_is_too_long)

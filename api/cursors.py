@@ -59,7 +59,7 @@ def decode(cursor: str | None, bound_to: bytes) -> int:
         raise ApiError(
             400,
             "bad_cursor",
-            "cursor must be the next_cursor of the answer before.",
+            f"cursor must be the next_cursor of the answer before, got {cursor[:60]!r}.",
             "Leave cursor out to begin at the first row.",
         )
     if raw[:_FINGERPRINT_BYTES] != bound_to:

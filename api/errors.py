@@ -6,12 +6,13 @@ No answer holds a stack trace or the name of a file on the server; the server's 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from apiflask import APIFlask, HTTPError
 from flask import Response, request
+from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
 from atlas_db.as_json import dumps
@@ -21,7 +22,7 @@ LOG = logging.getLogger("neuron_atlas.api")
 
 #: Of statuses that Flask raises by itself: code and hint.
 _KNOWN = {
-    400: ("bad_request", "Is the body JSON? What an address takes is at /api/docs."),
+    400: ("bad_request", 'Send a JSON object such as {"q": "SELECT 1"}; see /api/docs.'),
     404: ("unknown_address", "All addresses are listed at /api/docs."),
     405: ("method_not_allowed", "The API is read-only: use GET or HEAD (POST at /api/v1/sql)."),
     413: ("body_too_long", "Shorten the body: a statement is of 10 kB at most."),
@@ -67,14 +68,20 @@ class ApiError(Exception):
         return response
 
 
-def register(app: APIFlask) -> None:
-    """Answer in the one shape whatever is raised while `app` handles a request."""
+def register(app: APIFlask, clauses: Callable[[ValidationError], list[str]]) -> None:
+    """Answer in the one shape whatever is raised while `app` handles a request.
+
+    Args:
+        app: Its views raise.
+        clauses: Says what is wrong with what does not validate (`api.validation`).
+    """
     app.register_error_handler(ApiError, lambda error: error.response())
     app.register_error_handler(NotInAtlasError, _not_in_atlas)
     app.register_error_handler(NotMeasuredError, _not_measured)
     app.register_error_handler(AtlasFileError, _no_atlas)
     app.register_error_handler(Exception, _unexpected)
-    app.error_processor(_http_error)  # APIFlask's own, of a request that does not validate
+    # APIFlask's own, of a request that does not validate.
+    app.error_processor(lambda error: _invalid(error, clauses))
     app.register_error_handler(HTTPException, _http_exception)  # last: the line above sets one too
 
 
@@ -98,28 +105,16 @@ def _no_atlas(error: AtlasFileError) -> Response:
     ).response({"Retry-After": "10"})
 
 
-def _http_error(error: HTTPError) -> Response:
-    """Say what is wrong with a query or a path, one clause for each parameter."""
-    places = error.detail.values() if isinstance(error.detail, dict) else ()
-    clauses = [
-        f"{name}: {'; '.join(_plain(text) for text in texts)}"
-        for place in places
-        for name, texts in place.items()
-    ]
-    message = ". ".join(clauses) or error.message or "The request is not understood."
+def _invalid(error: HTTPError, clauses: Callable[[ValidationError], list[str]]) -> Response:
+    """Say what is wrong with a query, a path or a body, one clause for each parameter."""
+    cause = error.__cause__
+    found = clauses(cause) if isinstance(cause, ValidationError) else ()
     return ApiError(
         error.status_code,
         "bad_parameter",
-        message + ".",
+        (". ".join(found) or error.message or "The request is not understood") + ".",
         "All parameters and what they take are listed at /api/docs.",
     ).response()
-
-
-def _plain(text: str) -> str:
-    """Turn pydantic's wording into ours."""
-    if text == "Extra inputs are not permitted":
-        return "there is no such parameter here"
-    return text.removeprefix("Value error, ")
 
 
 def _http_exception(error: HTTPException) -> Response:
@@ -129,7 +124,13 @@ def _http_exception(error: HTTPException) -> Response:
     phrase = HTTPStatus(status).phrase
     code, hint = _KNOWN.get(status, (phrase.lower().replace(" ", "_"), "See /api/docs."))
     message = f"{request.method} {request.path[:200]}: {phrase.lower()}."
+    if status == 400 and request.method == "POST":
+        message = f"The body is not JSON: {_beginning(request.get_data())}."
     return ApiError(status, code, message, hint).response(error.get_headers(request.environ))
+
+
+def _beginning(body: bytes) -> str:
+    return f"it begins with {body[:60].decode('utf-8', 'replace')!r}" if body else "it is empty"
 
 
 def _unexpected(error: Exception) -> Response:

@@ -148,7 +148,8 @@ class ListQuery(Parameters):
         unknown = set(text.split(",")) - set(cls.row.model_fields)
         if unknown:
             raise ValueError(
-                f"there is no field {min(unknown)!r}; there are {', '.join(cls.row.model_fields)}"
+                f"there is no field {min(unknown)[:60]!r}; "
+                f"there are {', '.join(cls.row.model_fields)}"
             )
         return text
 

@@ -58,9 +58,9 @@ def test_what_is_not_in_the_atlas_is_404_and_says_what_is(
 @pytest.mark.parametrize(
     ("address", "named"),
     [
-        ("/api/v1/units?limit=0", "limit"),
-        ("/api/v1/units?limit=501", "limit"),
-        ("/api/v1/units?limit=1e2", "limit: wanted a whole number"),
+        ("/api/v1/units?limit=0", "limit: must be 1 or more, got 0."),
+        ("/api/v1/units?limit=501", "limit: must be 500 or less, got 501."),
+        ("/api/v1/units?limit=1e2", "limit: wanted a whole number, got '1e2'."),
         ("/api/v1/units?limit=%205", "limit"),
         ("/api/v1/units?limit=٣", "limit"),
         ("/api/v1/units?limit=", "limit"),
@@ -68,14 +68,16 @@ def test_what_is_not_in_the_atlas_is_404_and_says_what_is(
         ("/api/v1/units?layer=-1", "layer"),
         ("/api/v1/units?min_images=99999999999999999999", "min_images"),
         ("/api/v1/units?interpretable=yes", "interpretable: wanted true or false"),
-        ("/api/v1/units?sort=beauty", "sort"),
+        ("/api/v1/units?sort=beauty", "sort: must be images, attribution, "),
+        ("/api/v1/units?sort=beauty", "iou or effect, got 'beauty'."),
+        ("/api/v1/units?limit=0&sort=a", "got 'a'. limit: must be 1 or more, got 0."),
         (
             "/api/v1/units?fields=uid,beauty",
             "fields: there is no field 'beauty'; there are name, uid",
         ),
         ("/api/v1/units?fields=", "fields"),
-        ("/api/v1/units?limt=5", "limt: there is no such parameter here"),
-        ("/api/v1/units?cursor=abc", "cursor"),
+        ("/api/v1/units?limt=5", "limt: there is no such parameter here. There are format, "),
+        ("/api/v1/units?cursor=abc", "next_cursor of the answer before, got 'abc'"),
         ("/api/v1/atlas?x=1", "x: there is no such"),
         ("/api/v1/units/a/0", "layer: wanted a whole number"),
         ("/api/v1/units/0/1.5", "unit"),
@@ -88,7 +90,19 @@ def test_what_is_not_in_the_atlas_is_404_and_says_what_is(
         ("/api/v1/images/99999999999999999999", "image_id"),
         ("/api/v1/concepts/water?match=nearly", "match"),
         ("/api/v1/concepts?fuzzy=1", "fuzzy"),
-        ("/api/v1/concepts/" + "a" * 501, "concept"),
+        ("/api/v1/concepts/" + "a" * 501, "500 letters at most, got 'aaa"),
+        ("/api/v1/oembed", "url: is missing."),
+        ("/api/v1/sql", "q: is missing."),
+        ("/api/v1/sql?q=SELECT+1&parameters={x", "JSON object such as {\"layer\": 12}, got '{x'."),
+        ("/api/v1/sql?q=SELECT+1&parameters=[1]", "parameters: must be a JSON object"),
+        (
+            '/api/v1/sql?q=SELECT+1&parameters={"x":[1]}',
+            "parameters.x: must be a text, a number, true, false or null, got [1].",
+        ),
+        (
+            '/api/v1/sql?q=SELECT+1&parameters={"1":1}',
+            "parameters.1: the name must be of ASCII letters, digits and _, no digit first",
+        ),
         ("/healthz?x=1", "x"),
     ],
 )
@@ -96,6 +110,34 @@ def test_a_bad_parameter_is_named(client: FlaskClient, address: str, named: str)
     error = error_of(client, address, 400)
     assert error["code"] in ("bad_parameter", "bad_cursor")
     assert named in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        (b"", "it is empty"),
+        (b"q=SELECT 1", "it begins with 'q=SELECT 1'"),
+        (b"\xff", "not JSON"),
+        (b"[1]", 'must be a JSON object such as {"q": "SELECT 1"}, got [1].'),
+        (b"null", "q: is missing."),
+        (b'{"q": 1}', "q: must be a text, got 1."),
+        (b'{"q": "SELECT 1", "limit": 1.5}', "limit: wanted a whole number, got 1.5."),
+        (b'{"sql": "SELECT 1"}', "There are q, parameters, format, limit."),
+        (b'{"q": "SELECT 1", "parameters": {"a": ["\\ud800"]}}', "parameters.a: must be a text"),
+        (b'{"q": "SELECT 1", "parameters": {"\\ud800": 1}}', "the name must be of ASCII letters"),
+    ],
+)
+def test_a_bad_body_is_described(client: FlaskClient, body: bytes, named: str) -> None:
+    response = client.post("/api/v1/sql", data=body, content_type="application/json")
+    assert response.status_code == 400, response.data
+    assert named in response.get_json()["error"]["message"]
+
+
+def test_of_many_faults_the_first_are_said(client: FlaskClient) -> None:
+    body = {"q": "SELECT 1", "parameters": {str(n): 1 for n in range(40)}}
+    message = client.post("/api/v1/sql", json=body).get_json()["error"]["message"]
+    assert message.count("the name must be") == 5
+    assert message.endswith("And 35 more.")
 
 
 def test_an_address_of_megabytes(client: FlaskClient) -> None:
