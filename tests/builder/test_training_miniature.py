@@ -36,7 +36,7 @@ def features_of(captioner: Captioner, folder: Path, split: str) -> FeaturesInMem
 
 @pytest.mark.slow
 def test_it_reaches_the_shipped_adapters_loss(tmp_path: Path) -> None:
-    """From 600 pictures, where the shipped one has seen thousands."""
+    """From 800 pictures, where the shipped one has seen thousands."""
     write_coco(tmp_path / "train", split="train", n_images=N_TRAIN, seed=11)
     write_coco(tmp_path / "val", split="val", n_images=N_HELD_OUT, seed=11)
     captioner = load_captioner("miniature", dtype="float32")
