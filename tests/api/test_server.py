@@ -1,9 +1,15 @@
 """The server's own part of a connection: who sends an answer, and that all of it arrives."""
 
+import json
+import logging
+import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,8 +17,8 @@ from flask import Flask, Response
 from waitress.adjustments import Adjustments
 from waitress.server import create_server
 
+from api.channel import Channel
 from api.lanes import Lanes
-from api.server import _Channel
 
 BODY = b"".join(b"%08d" % number for number in range(500_000))  # 4 MB: more than a socket takes
 
@@ -31,8 +37,8 @@ def port(go_on: threading.Event) -> Iterator[int]:
     app.add_url_rule("/held", "held", lambda: Response(b"held" if go_on.wait(30) else b"late"))
     listening = socket.create_server(("127.0.0.1", 0))
     lanes = Lanes(4, lambda path, query: (path, query) == ("/small", "quick"))
-    server = create_server(app, sockets=[listening], _dispatcher=lanes)
-    server.channel_class = _Channel
+    server = create_server(app, sockets=[listening], _dispatcher=lanes, max_request_body_size=2**16)
+    server.channel_class = Channel
     thread = threading.Thread(target=server.run)
     thread.start()
     yield listening.getsockname()[1]
@@ -90,12 +96,89 @@ def test_what_is_answered_at_once_waits_for_nobody(port: int, go_on: threading.E
     assert ask(port, "/small") == b"small"
 
 
+@pytest.mark.parametrize(
+    ("request_line", "body", "status", "named"),
+    [
+        ("GET /?" + "x" * 10_000_000, b"", 431, "Shorten the address"),
+        ("POST /", b"x" * 10_000_000, 413, "10 kB"),
+        ("GET /\xff", b"", 400, "%xx"),
+        ("nonsense", b"", 400, "Is it HTTP?"),
+    ],
+)
+def test_who_is_refused_reads_why_though_it_has_not_done_sending(
+    port: int,
+    caplog: pytest.LogCaptureFixture,
+    request_line: str,
+    body: bytes,
+    status: int,
+    named: str,
+) -> None:
+    length = f"Content-Length: {len(body)}\r\n" if body else ""
+    head = f"{request_line} HTTP/1.1\r\nHost: here\r\nX-Request-ID: mine\r\n{length}\r\n"
+    with (
+        caplog.at_level(logging.INFO, "neuron_atlas.access"),
+        socket.create_connection(("127.0.0.1", port), timeout=30) as connection,
+    ):
+        connection.sendall(head.encode("latin-1") + body)
+        received = b""
+        while part := connection.recv(2**16):
+            received += part
+    headers, _, answer = received.partition(b"\r\n\r\n")
+    assert headers.split()[1] == str(status).encode()
+    assert b"Content-Type: application/json" in headers
+    assert b"X-Request-Id: " in headers
+    error = json.loads(answer)["error"]
+    assert set(error) == {"code", "message", "hint"}
+    assert named in error["hint"]
+    assert json.loads(caplog.messages[-1])["status"] == status
+    assert ask(port, "/small") == b"small"
+
+
+def go_on_sending(connection: socket.socket, part: bytes, *, pause_s: float = 0.0) -> None:
+    for _ in range(100):
+        connection.sendall(part)
+        time.sleep(pause_s)
+
+
+def test_who_is_refused_cannot_send_for_ever(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.channel._MAX_UNREAD_BYTES", 2**20)
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(b"nonsense\r\n\r\n")
+        with pytest.raises(ConnectionError):
+            go_on_sending(connection, b"x" * 2**20)
+    monkeypatch.setattr("api.channel._MAX_LINGER_S", 0.1)
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(b"nonsense\r\n\r\n")
+        time.sleep(3.0)  # the loop looks each second
+        with pytest.raises(ConnectionError):
+            go_on_sending(connection, b"x", pause_s=0.1)
+    assert ask(port, "/small") == b"small"
+
+
+def test_hundreds_of_silent_connections_shut_nobody_out(synthetic_atlas: Path) -> None:
+    command = ["serve", "--db", str(synthetic_atlas), "--port", "0", "--no-sql", "--no-prepare"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "neuron_atlas", *command], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        found = re.search(r":(\d+)/", process.stdout.readline())
+        assert found is not None
+        silent = [socket.create_connection(("127.0.0.1", int(found[1]))) for _ in range(300)]
+        for one in silent:
+            one.sendall(b"GET /healthz HTTP/1.1\r\n")
+        assert b'"ok"' in ask(int(found[1]), "/healthz")
+        for one in silent:
+            one.close()
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
 def test_the_loop_leaves_an_answer_to_the_thread_that_sends_it() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        channel = _Channel(
-            SimpleNamespace(active_channels={}), ours, ("", 0), Adjustments(), map={}
-        )
+        channel = Channel(SimpleNamespace(active_channels={}), ours, ("", 0), Adjustments(), map={})
         assert not channel.writable()
         channel.total_outbufs_len = 1
         assert channel.writable()
