@@ -167,9 +167,10 @@ async function showSchema() {
   const answer = await response.json();
   if (!response.ok) return showProblem(answer.error.message, answer.error.hint);
   byId("tables").replaceChildren(...answer.tables.map(tableDetails));
-  const { deadline_s, rows, bytes } = answer.limits;
+  const { statement_bytes, deadline_s, memory_mb, rows, bytes } = answer.limits;
   byId("limits").textContent =
-    `A statement is stopped after ${deadline_s} s; ${rows} rows or ` +
+    `A statement of at most ${Math.round(statement_bytes / 1000)} kB is stopped after ` +
+    `${deadline_s} s or ${memory_mb} MB of memory; ${rows} rows or ` +
     `${Math.round(bytes / 2 ** 20)} MB at most.`;
 }
 

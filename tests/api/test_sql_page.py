@@ -87,7 +87,7 @@ def test_a_visitor_asks_and_downloads(browser: Any, address: str) -> None:
     page.on("request", lambda request: asked.append(request.url))
     page.goto(f"{address}/api/sql")
     page.get_by_text("units (96)").wait_for()
-    assert "stopped after 10 s" in page.locator("#limits").inner_text()
+    assert "10 kB is stopped after 10 s" in page.locator("#limits").inner_text()
 
     page.locator("#example").select_option(label="Units that promote a concept")
     assert page.locator("#parameters input").input_value() == "water"
@@ -130,4 +130,20 @@ def test_a_column_goes_into_the_statement(browser: Any, address: str) -> None:
     assert page.locator("#statement").input_value() == "SELECT share_of_top_places"
     width = page.evaluate("document.documentElement.scrollWidth")
     assert width <= 390
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_description_of_the_api_fits_a_phone_and_is_dark_where_that_is_wished(
+    browser: Any, address: str, scheme: str
+) -> None:
+    page = browser.new_page(viewport={"width": 360, "height": 800}, color_scheme=scheme)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{address}/api/docs")
+    page.get_by_text("/api/v1/sql/schema").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    ink = page.evaluate("getComputedStyle(document.querySelector('.info .title')).color")
+    assert (min(map(int, re.findall(r"\d+", ink)[:3])) > 150) == (scheme == "dark")
+    assert all(url.startswith((address, "data:")) for url in asked), asked
     page.close()
