@@ -2,6 +2,7 @@
 
     atlas = Atlas("atlas.duckdb")            # or Atlas("https://atlas.example.org")
     atlas.concept("water").units[0].unit.name
+    atlas.concept("water").units.to_pandas()
     atlas.unit("L12.U9058").promoted
     atlas.image(139).units
     atlas.units(layer=12, interpretable=True).to_pandas()
@@ -18,7 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from atlas_db.client_rows import Records, SqlRows
+import numpy as np
+
+from atlas_db.client_rows import ROW_KINDS, Records, SqlRows, with_tables
 from atlas_db.records import (
     AtlasInfo,
     ConceptRecord,
@@ -58,13 +61,17 @@ class Atlas:
             "https://atlas.example.org" (with or without "/api/v1").
 
     Raises:
+        ValueError: It is an address, and not of HTTP.
         AtlasFileError: The file is missing, no atlas or of another version.
         AtlasError: The server cannot be reached.
     """
 
     def __init__(self, source: str | Path) -> None:
         self._source: _Source
-        if isinstance(source, str) and re.match(r"https?://", source):
+        scheme = re.match(r"([a-z][a-z0-9+.-]+)://", str(source), re.IGNORECASE)
+        if scheme is not None and scheme[1].lower() not in ("http", "https"):
+            raise ValueError(f"an address begins with http:// or https://, got {source!r}")
+        if scheme is not None and isinstance(source, str):
             from atlas_db.client_http import HttpSource
 
             self._source = HttpSource(source)
@@ -95,23 +102,28 @@ class Atlas:
 
     def layers(self) -> Records[LayerRecord]:
         """List all layers, and how much of each speaks of pictures."""
-        return Records(self._source.layers())
+        return Records(LayerRecord, self._source.layers())
 
     def unit(self, name: str | int, unit: int | None = None) -> UnitRecord:
         """Tell all about a unit: `unit("L12.U9058")` or `unit(12, 9058)`.
 
         Raises:
-            ValueError: The name is not of that form.
+            ValueError: The name is not of that form, or a number below 0.
             NotInAtlasError: There is no such unit.
         """
         if unit is not None:
-            return self._source.unit(int(name), unit)
-        found = _NAME.fullmatch(str(name))
-        if found is None:
-            raise ValueError(
-                f"a unit is written like 'L12.U9058' or given as (12, 9058), got {name!r}"
-            )
-        return self._source.unit(int(found[1]), int(found[2]))
+            layer, unit = int(name), int(unit)
+        else:
+            found = _NAME.fullmatch(str(name))
+            if found is None:
+                raise ValueError(
+                    f"a unit is written like 'L12.U9058' or given as (12, 9058), got {name!r}"
+                )
+            layer, unit = int(found[1]), int(found[2])
+        if layer < 0 or unit < 0:
+            raise ValueError(f"layers and units count from 0, got ({layer}, {unit})")
+        record: UnitRecord = with_tables(self._source.unit(layer, unit))
+        return record
 
     def concept(self, word: str, *, match: str = "exact", limit: int = 100) -> ConceptRecord:
         """Tell which units promote a word; `match` is exact, family or related.
@@ -119,7 +131,10 @@ class Atlas:
         Raises:
             NotInAtlasError: No unit promotes it; says what is near.
         """
-        return self._source.concept(word, match, limit)
+        if limit < 1:
+            raise ValueError(f"limit must be >= 1, got {limit}")
+        record: ConceptRecord = with_tables(self._source.concept(word, match, int(limit)))
+        return record
 
     def image(self, image_id: int) -> ImageRecord:
         """Tell all about an image.
@@ -127,11 +142,14 @@ class Atlas:
         Raises:
             NotInAtlasError: It is not in the atlas.
         """
-        return self._source.image(image_id)
+        if image_id < 0:
+            raise ValueError(f"the number of an image is 0 or more, got {image_id}")
+        record: ImageRecord = with_tables(self._source.image(int(image_id)))
+        return record
 
     def thumbnail(self, image_id: int) -> bytes | None:
         """Give what the model saw of an image as WebP; None if the atlas keeps no photographs."""
-        return self._source.thumbnail(image_id)
+        return self._source.thumbnail(int(image_id))
 
     def units(
         self,
@@ -188,13 +206,17 @@ class Atlas:
         Raises:
             ValueError: The statement is wrong or refused; says why.
         """
-        return self._source.sql(statement, parameters, limit)
+        if not statement.strip(" \t\r\n;"):
+            raise ValueError("the statement is empty: try 'SELECT * FROM units LIMIT 10'")
+        if limit < 1:
+            raise ValueError(f"limit must be >= 1, got {limit}")
+        return self._source.sql(statement, _plain(parameters), int(limit))
 
     def _all(self, kind: str, filters: dict[str, Any], limit: int | None) -> Records[Any]:
         if limit is not None and limit < 1:
             raise ValueError(f"limit must be >= 1 or None, got {limit}")
         rows: list[Any] = []
-        given = {name: value for name, value in filters.items() if value is not None}
+        given = _plain({name: value for name, value in filters.items() if value is not None})
         start: Any = None
         while limit is None or len(rows) < limit:
             wanted = _PAGE_ROWS if limit is None else min(_PAGE_ROWS, limit - len(rows))
@@ -203,4 +225,12 @@ class Atlas:
             start = page.next_offset
             if start is None:
                 break
-        return Records(rows)
+        return Records(ROW_KINDS[kind], rows)
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Make Python's own of numbers that come out of a NumPy array or a data frame."""
+    return {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in values.items()
+    }

@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
+import gzip
+import http.client
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from atlas_db.client_rows import SqlRows
+from atlas_db.client_rows import ROW_KINDS, SqlRows
 from atlas_db.errors import AtlasError, NotInAtlasError, NotMeasuredError
 from atlas_db.from_json import from_json
 from atlas_db.records import (
     AtlasInfo,
     ConceptRecord,
-    ConceptSummary,
     ImageRecord,
-    ImageSummary,
     LayerRecord,
     Page,
     UnitRecord,
-    UnitSummary,
 )
 
 _TIMEOUT_S = 60.0
 _PREFIX = "/api/v1"
-_ROWS: dict[str, type] = {
-    "units": UnitSummary,
-    "concepts": ConceptSummary,
-    "images": ImageSummary,
-}
+#: Of a list at once, as the server has it.
+_MAX_ROWS = 500
+#: How long a server is asked again that has too much to do.
+_PATIENCE_S = 30.0
+
+
+class _BusyError(Exception):
+    """The server asks to be asked later.
+
+    Attributes:
+        wait_s: After that long.
+    """
+
+    def __init__(self, message: str, wait_s: float) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
 
 
 class HttpSource:
@@ -54,10 +65,16 @@ class HttpSource:
         return record
 
     def concept(self, word: str, match: str, limit: int) -> ConceptRecord:
-        query = {"match": match, "limit": limit}
-        record: ConceptRecord = from_json(
-            ConceptRecord, self._get(f"/concepts/{quote(word, safe='')}", query)
-        )
+        # Of no letter is made a space: the server then says what it wants.
+        address = f"/concepts/{quote(word or ' ', safe='')}"
+        answer = self._get(address, {"match": match, "limit": min(limit, _MAX_ROWS)})
+        units, cursor = answer["units"], answer["next_cursor"]
+        while cursor is not None and len(units) < limit:
+            wanted = min(limit - len(units), _MAX_ROWS)
+            query = {"match": match, "limit": wanted, "cursor": cursor}
+            more = self._get(address, query)
+            units, cursor = units + more["units"], more["next_cursor"]
+        record: ConceptRecord = from_json(ConceptRecord, {**answer, "units": units})
         return record
 
     def image(self, image_id: int) -> ImageRecord:
@@ -76,7 +93,7 @@ class HttpSource:
                  for name, value in filters.items()}  # fmt: skip
         cursor = {} if start is None else {"cursor": start}
         answer = self._get(f"/{kind}", {**query, "limit": limit, **cursor})
-        rows = tuple(from_json(_ROWS[kind], row) for row in answer["rows"])
+        rows = tuple(from_json(ROW_KINDS[kind], row) for row in answer["rows"])
         return Page(rows, answer["total"], answer["next_cursor"])
 
     def sql(self, statement: str, parameters: dict[str, Any], limit: int) -> SqlRows:
@@ -92,37 +109,59 @@ class HttpSource:
         return json.loads(self._send(address + text)[0])
 
     def _send(self, address: str, *, body: bytes | None = None) -> tuple[bytes, Any]:
-        """Ask; give the answer's body and headers.
+        """Ask, and again while the server has too much to do; give the body and the headers.
 
         Raises:
             NotInAtlasError: The server has no such thing.
             ValueError: It refuses what was asked; says why.
             AtlasError: It cannot be reached, or cannot answer.
         """
-        headers = {"Content-Type": "application/json"} if body is not None else {}
+        until_s = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                return self._send_once(address, body)
+            except _BusyError as busy:
+                if time.monotonic() + busy.wait_s > until_s:
+                    raise AtlasError(str(busy)) from None
+                time.sleep(busy.wait_s)
+
+    def _send_once(self, address: str, body: bytes | None) -> tuple[bytes, Any]:
+        headers = {"Accept-Encoding": "gzip"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         request = urllib.request.Request(self._base + address, data=body, headers=headers)
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
-                return response.read(), response.headers
+                received, told = response.read(), response.headers
         except urllib.error.HTTPError as error:
             with error:
-                raise _what_it_means(error.code, error.read(), self._base) from None
-        except (OSError, urllib.error.URLError) as error:
+                raise _what_it_means(error, self._base) from None
+        except (OSError, http.client.HTTPException, ValueError) as error:
             reason = getattr(error, "reason", error)
             raise AtlasError(
                 f"{self._base} cannot be reached: {reason}. Is the address right, and does "
                 "`neuron-atlas serve` run there?"
             ) from None
+        return gzip.decompress(received) if _is_packed(told) else received, told
 
 
-def _what_it_means(status: int, body: bytes, base: str) -> Exception:
+def _is_packed(headers: Any) -> bool:
+    return bool(headers.get("Content-Encoding") == "gzip")
+
+
+def _what_it_means(answer: urllib.error.HTTPError, base: str) -> Exception:
+    status = answer.code
     try:
-        error = json.loads(body)["error"]
-        text = f"{error['message']} {error['hint']}"
+        error = json.loads(answer.read())["error"]
+        message, hint = error["message"], error["hint"]
     except (ValueError, KeyError, TypeError):
         return AtlasError(f"{base} answered {status}, and not as an atlas does.")
+    text = f"{message}{' ' if message.endswith('.') else chr(10)}{hint}"
+    wait_s = answer.headers.get("Retry-After", "")
+    if status == 429 and wait_s.isdecimal():
+        return _BusyError(text, float(wait_s))
     if status == 404:
-        return NotInAtlasError(error["message"])
+        return NotInAtlasError(message)
     if status == 422:
-        return NotMeasuredError(error["message"])
+        return NotMeasuredError(message)
     return ValueError(text) if status in (400, 403, 409, 413, 414) else AtlasError(text)

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    SupportsIndex,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+    overload,
+)
 
-from atlas_db.as_json import as_json
+from atlas_db.records import ConceptSummary, ImageSummary, UnitSummary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,17 +25,45 @@ if TYPE_CHECKING:
 
 Row = TypeVar("Row")
 
+#: What the rows of each list are.
+ROW_KINDS: dict[str, type] = {
+    "units": UnitSummary,
+    "concepts": ConceptSummary,
+    "images": ImageSummary,
+}
+
 
 class Records(tuple[Row, ...], Generic[Row]):
-    """Records in their order, and as a table at a word."""
+    """Records of one class in their order, and as a table at a word.
 
-    __slots__ = ()
+    Args:
+        kind: Their class.
+        rows: The records.
+    """
+
+    _kind: type
+
+    def __new__(cls, kind: type, rows: Iterable[Row] = ()) -> Records[Row]:
+        made = super().__new__(cls, rows)
+        made._kind = kind
+        return made
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return self._kind, tuple(self)
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> Records[Row]: ...
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        return Records(self._kind, found) if isinstance(index, slice) else found
 
     def to_arrow(self) -> pa.Table:
         """Make an Arrow table with a column for each field, as in the API's JSON."""
-        import pyarrow as pa
+        from atlas_db.client_tables import to_table
 
-        return pa.Table.from_pylist(as_json(self))
+        return to_table(self._kind, self)
 
     def to_pandas(self) -> pd.DataFrame:
         """Make a pandas data frame; needs pandas."""
@@ -32,6 +71,16 @@ class Records(tuple[Row, ...], Generic[Row]):
 
     def __repr__(self) -> str:
         return f"<{len(self)} records>"
+
+
+def with_tables(record: Any) -> Any:
+    """Give a record whose tuples of records become tables at a word too."""
+    lists = {}
+    for name, hint in get_type_hints(type(record)).items():
+        kind = get_args(hint)[0] if get_origin(hint) is tuple else None
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            lists[name] = Records(kind, getattr(record, name))
+    return dataclasses.replace(record, **lists)
 
 
 @dataclass(frozen=True)

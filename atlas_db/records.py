@@ -8,9 +8,10 @@ What stands beside a field's type in `Annotated` describes it, here and in the A
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,27 @@ HEATMAP = (
     "atlas has its rows and columns). The activation at patch p is "
     "heatmap_zero + heatmap_scale * byte[p]"
 )
+
+
+class _Summarised:
+    """A record that carries a summary: the summary's fields can be asked of it, as in JSON.
+
+    Our own code names the summary, which types can be checked of.
+    """
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name != "summary" and not name.startswith("__"):
+                with contextlib.suppress(AttributeError):
+                    return getattr(self.summary, name)
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+        def __dir__(self) -> list[str]:
+            own = set(object.__dir__(self)) | set(dir(self.summary))
+            return sorted(own)
 
 
 def unit_name(layer: int, unit: int) -> str:
@@ -150,7 +172,7 @@ class SimilarUnit:
 
 
 @dataclass(frozen=True, slots=True)
-class UnitRecord:
+class UnitRecord(_Summarised):
     """All that a unit's page shows."""
 
     summary: UnitSummary
@@ -211,7 +233,7 @@ class RelatedConcept:
 
 
 @dataclass(frozen=True, slots=True)
-class ConceptRecord:
+class ConceptRecord(_Summarised):
     """All that a concept's page shows."""
 
     summary: ConceptSummary
@@ -271,7 +293,7 @@ class AttributionRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageRecord:
+class ImageRecord(_Summarised):
     """All that an image's page shows."""
 
     summary: ImageSummary

@@ -1,6 +1,10 @@
 """The client over a file and over HTTP gives the same records, the queries' own."""
 
+import base64
+import copy
+import pickle
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +29,7 @@ def address(synthetic_atlas: Path) -> Iterator[str]:
     thread = threading.Thread(target=server.run)
     thread.start()
     yield f"http://127.0.0.1:{server.effective_port}"
-    server.close()
+    server.trigger.pull_trigger(server.close)  # in its own thread, which alone may
     thread.join()
     sql.close(app)
 
@@ -91,6 +95,89 @@ def test_lists_become_tables(atlas: Atlas) -> None:
     assert table["top_tokens"].to_pylist() == [list(unit.top_tokens) for unit in units]
 
 
+def test_a_record_s_lists_become_tables_too(atlas: Atlas) -> None:
+    units = atlas.concept("water").units
+    frame = units.to_pandas()
+    assert list(frame["unit.name"]) == [found.unit.name for found in units]
+    assert list(frame["prob"]) == [found.prob for found in units]
+    assert len(units[1:3].to_pandas()) == 2
+    assert units[1:3] == tuple(units)[1:3]
+    unit = atlas.unit(1, 3)
+    assert list(unit.promoted.to_pandas()["token"]) == [one.token for one in unit.promoted]
+    heatmap = unit.exemplars.to_arrow()["heatmap"][0].as_py()
+    assert base64.b64decode(heatmap) == unit.exemplars[0].heatmap.tobytes()
+    again = pickle.loads(pickle.dumps(unit))
+    assert again.promoted.to_arrow().equals(unit.promoted.to_arrow())
+
+
+def test_a_list_of_nothing_has_the_columns_of_a_list_of_something(atlas: Atlas) -> None:
+    nothing = atlas.concepts(prefix="zzzz")
+    assert len(nothing) == 0
+    assert nothing.to_arrow().schema == atlas.concepts(limit=2).to_arrow().schema
+    assert list(nothing.to_pandas().columns)[:2] == ["concept", "slug"]
+
+
+def test_a_record_answers_for_its_summary_as_in_json(atlas: Atlas) -> None:
+    unit = atlas.unit("L1.U3")
+    assert (unit.name, unit.layer, unit.unit) == ("L1.U3", 1, 3)
+    assert unit.top_tokens == unit.summary.top_tokens
+    assert atlas.concept("water").concept == "water"
+    assert {"name", "top_tokens", "promoted"} <= set(dir(unit))
+    assert not hasattr(unit, "beauty")
+    with pytest.raises(AttributeError, match="UnitRecord has no attribute 'beauty'"):
+        _ = unit.beauty
+    assert copy.deepcopy(unit).name == "L1.U3"
+
+
+def test_numbers_of_numpy_are_numbers(atlas: Atlas) -> None:
+    one, three = np.int64(1), np.int32(3)
+    assert atlas.unit(one, three).name == "L1.U3"
+    assert {unit.layer for unit in atlas.units(layer=one, limit=three)} == {1}
+    assert atlas.units(interpretable=np.True_) == atlas.units(interpretable=True)
+    assert atlas.sql("SELECT $x + $y AS n", x=three, y=np.float32(0.5), limit=one)[0] == {"n": 3.5}
+
+
+def test_a_concept_s_units_go_on_over_pages(
+    atlas: Atlas, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atlas_db.client_http._MAX_ROWS", 4)
+    expected = queries.concept(connection, "water", limit=500)
+    assert len(expected.units) > 9
+    assert dumps(atlas.concept("water", limit=9)) == dumps(
+        queries.concept(connection, "water", limit=9)
+    )
+    assert atlas.concept("water", limit=500).units == expected.units
+
+
+def test_a_server_with_too_much_to_do_is_asked_again(
+    synthetic_atlas: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = create_app(synthetic_atlas, requests_per_s=0.5)  # 5 at once
+    server: Any = create_server(app, host="127.0.0.1", port=0, threads=2)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    atlas = Atlas(f"http://127.0.0.1:{server.effective_port}")
+    waited: list[float] = []
+    real_sleep = time.sleep
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        real_sleep(seconds)
+
+    monkeypatch.setattr("atlas_db.client_http.time.sleep", sleep)
+    try:
+        for n in range(50):  # 5 if the machine is quick
+            if not waited:
+                assert atlas.unit(0, n % 32).unit == n % 32
+        assert waited in ([1.0], [2.0])
+        monkeypatch.setattr("atlas_db.client_http._PATIENCE_S", 0.5)
+        with pytest.raises(AtlasError, match="requests a second"):
+            _ = [atlas.info for _ in range(50)]
+    finally:
+        server.trigger.pull_trigger(server.close)
+        thread.join()
+
+
 def test_sql_gives_rows_and_tables(atlas: Atlas) -> None:
     rows = atlas.sql(
         "SELECT uid, top_tokens FROM units WHERE layer = $layer ORDER BY uid", layer=2, limit=10
@@ -129,13 +216,28 @@ def test_what_is_not_there_is_said_alike(atlas: Atlas) -> None:
         atlas.sql("SELECT nothing FROM units")
     with pytest.raises(ValueError, match=r"sort|Input"):
         atlas.units(sort="beauty")
-    with pytest.raises(ValueError, match="limit"):
-        atlas.units(limit=0)
+    for call in (atlas.units, lambda **given: atlas.concept("water", **given),
+                 lambda **given: atlas.sql("SELECT 1", **given)):  # fmt: skip
+        with pytest.raises(ValueError, match="limit must be >= 1"):
+            call(limit=0)
+    with pytest.raises(ValueError, match="count from 0"):
+        atlas.unit(-1, 0)
+    with pytest.raises(ValueError, match="0 or more, got -1"):
+        atlas.image(-1)
+    with pytest.raises(NotInAtlasError, match="give a word with letters"):
+        atlas.concept("")
+    with pytest.raises(ValueError, match="the statement is empty"):
+        atlas.sql(" ;")
+    with pytest.raises(ValueError, match="x"):
+        atlas.sql("SELECT $x")
 
 
 def test_a_source_that_is_none_says_what_to_do(tmp_path: Path, address: str) -> None:
     with pytest.raises(AtlasFileError, match="neuron-atlas ingest"):
         Atlas(tmp_path / "none.duckdb")
+    with pytest.raises(ValueError, match="http:// or https://"):
+        Atlas("ftp://example.org/atlas.duckdb")
+    assert Atlas(address.upper().replace("HTTP", "Http")).info.n_units == 96
     with pytest.raises(AtlasError, match="neuron-atlas serve"):
         Atlas("http://127.0.0.1:9").layers()
     with pytest.raises(AtlasError, match=r"not found|404"):
