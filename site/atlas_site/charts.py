@@ -17,6 +17,9 @@ _HEIGHT = 64
 
 _EDGES: list[float] = bin_edges().tolist()
 
+#: Part of a histogram's width that the number at an end takes.
+_END_WIDTH = 0.16
+
 #: Bars are never wider than this.
 _BAR_REM = 2.4
 
@@ -57,14 +60,19 @@ def histogram_svg(counts: Sequence[int], quantiles: Mapping[str, float]) -> str:
         if math.isfinite(value)
     )
     zero = HISTOGRAM_BINS_PER_SIGN - first
-    low, high = _EDGES[first + 1], _EDGES[last]
+    low, high = _end(_EDGES[first + 1], zero / width), _end(_EDGES[last], 1 - zero / width)
     return (
         f'<svg class="na-histogram" viewBox="0 0 {width} {_HEIGHT}" preserveAspectRatio="none" '
         f'role="img" aria-label="Histogram of {count(sum(counts))} activations">'
         f'<path d="{_area(heights)}"/><path class="z" d="M{zero} 0V{_HEIGHT}"/>{marks}</svg>'
-        f'<p class="na-axis"><span>{number(low, 2)}</span>'
-        f'<span style="left:{100 * zero / width:.1f}%">0</span><span>{number(high, 2)}</span></p>'
+        f'<p class="na-axis"><span>{low}</span>'
+        f'<span style="left:{100 * zero / width:.1f}%">0</span><span>{high}</span></p>'
     )
+
+
+def _end(value: float, distance: float) -> str:
+    """Write an end of the axis; nothing where the 0, `distance` widths away, needs the room."""
+    return number(value, 2) if distance > _END_WIDTH else ""
 
 
 def _percentile(name: str) -> str:
@@ -72,10 +80,19 @@ def _percentile(name: str) -> str:
 
 
 def bars_svg(
-    values: Sequence[float], titles: Sequence[str], *, label: str, ends: tuple[str, str]
+    values: Sequence[float],
+    titles: Sequence[str],
+    *,
+    label: str,
+    ends: tuple[str, str],
+    top: float | None = None,
 ) -> str:
-    """Draw one bar for each value, all from 0; `ends` are written below the first and last."""
-    top = max(values, default=0)
+    """Draw one bar for each value, all from 0; `ends` are written below the first and last.
+
+    Args:
+        top: The value of a bar of full height, for charts that are compared; the greatest without.
+    """
+    top = max(values, default=0) if top is None else top
     if top <= 0:
         return ""
     bars = "".join(

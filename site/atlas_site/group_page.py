@@ -52,7 +52,7 @@ def group_page(site: Site, records: Sequence[UnitRecord]) -> FilledPage:
 
 def _member(site: Site, base: str, record: UnitRecord) -> str:
     unit = record.summary
-    shown = record.exemplars[:N_FIRST]
+    shown = [one for one in record.exemplars[:N_FIRST] if one.activation != 0]
     tiles = ""
     if shown:
         style = strip_style([exemplar.heatmap for exemplar in shown], site.grid)

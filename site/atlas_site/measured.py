@@ -20,6 +20,7 @@ _ARMS = ("all", "interpretable", "without always-on", "random", "other image")
 def measured(base: str, figures: UnitFigures | None, texts: Sequence[TextExemplarRecord]) -> str:
     """Show a unit's own figures, each beside its control; empty where no experiment looked."""
     shown = "" if figures is None else "".join(_figures(base, figures))
+    texts = [one for one in texts if one.activation != 0]
     if not shown and not texts:
         return ""
     facts = f'<dl class="na-figures na-measured">{shown}</dl>' if shown else ""

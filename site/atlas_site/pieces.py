@@ -9,7 +9,7 @@ from html import escape
 from atlas_db.records import ConceptSummary, UnitSummary
 from atlas_site.addresses import METHOD_PAGE, concept_address, image_address, thumbnail_address
 from atlas_site.context import Site
-from atlas_site.text import count, percent, prose, token_html
+from atlas_site.text import count, number, percent, prose, token_html
 
 #: The side that tiles are laid out with; the browser scales them to their column.
 TILE_PX = 224
@@ -24,6 +24,11 @@ def link(address: str | None, inner: str, attributes: str = "") -> str:
 
 def token_chips(tokens: Iterable[str]) -> str:
     """Show tokens one after another, each as the model writes it."""
+    return _token_chips(tuple(tokens))
+
+
+@lru_cache(maxsize=1 << 14)
+def _token_chips(tokens: tuple[str, ...]) -> str:
     return " ".join(map(_token_chip, tokens))
 
 
@@ -66,6 +71,11 @@ def _tile(base: str, image_id: int, is_kept: bool) -> str:
     return f' href="{base}{image_address(image_id)}">{_picture(base, image_id, is_kept)}</a>'
 
 
+def is_silent(unit: UnitSummary) -> bool:
+    """Tell whether a unit's activation is 0 wherever it was looked at, as a ReLU's can be."""
+    return unit.activation_max == 0
+
+
 def badges(unit: UnitSummary, n_images: int) -> str:
     """Say in a word what to think of a unit."""
     shown = []
@@ -84,7 +94,12 @@ def badges(unit: UnitSummary, n_images: int) -> str:
             '<span class="na-badge" title="Fewer than 7 of its 10 tokens are words">'
             "not interpretable</span>"
         )
-    if unit.n_images == 0:
+    if is_silent(unit):
+        shown.append(
+            '<span class="na-badge" title="Its activation is 0 at every patch of every image">'
+            "silent</span>"
+        )
+    elif unit.n_images == 0:
         shown.append(
             '<span class="na-badge" title="It is in no image\'s top 100">never on top</span>'
         )
@@ -158,11 +173,11 @@ def unit_row(site: Site, base: str, unit: UnitSummary) -> str:
         )
         if held
     )
-    best = "–" if unit.best_attribution is None else f"{unit.best_attribution:.3g}"
     return (
         f"<tr><td>{link(site.unit_link(base, unit), unit.name, ' class=na-u')}</td>"
         f"<td>{token_chips(unit.top_tokens[:5])}</td><td>{count(unit.n_images)}</td>"
-        f"<td>{best}</td><td>{unit.activation_max:.3g}</td><td>{marks}</td></tr>"
+        f"<td>{number(unit.best_attribution)}</td><td>{number(unit.activation_max)}</td>"
+        f"<td>{marks}</td></tr>"
     )
 
 

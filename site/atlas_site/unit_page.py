@@ -21,6 +21,7 @@ from atlas_site.pieces import (
     code_block,
     concept_address,
     hint,
+    is_silent,
     link,
     picture,
     tile,
@@ -41,6 +42,12 @@ _CAPTION_CHARACTERS = 72
 
 #: Images that a unit matters for, of those that are kept.
 _N_IMAGES = 8
+
+#: Below both lists of tokens.
+_DECODED = (
+    '<p class="na-hint">Probabilities by its weights alone. One unit moves a whole vocabulary '
+    "little: what counts is which tokens come first.</p>"
+)
 
 
 def unit_page(
@@ -89,7 +96,7 @@ def _says(site: Site, base: str, record: UnitRecord) -> str:
         f"<h3>{hint(base, 'decoding', 'Promotes')}</h3>"
         f"{_token_bars(site, base, record.promoted, top)}"
         f"<h3>Suppresses</h3>"
-        f"{_token_bars(site, base, record.suppressed, top, ' na-down')}</section>"
+        f"{_token_bars(site, base, record.suppressed, top, ' na-down')}{_DECODED}</section>"
     )
 
 
@@ -113,17 +120,28 @@ def _token(address: str | None, token: str) -> str:
 
 
 def _sees(site: Site, base: str, record: UnitRecord) -> str:
-    exemplars = record.exemplars
+    # Images in which it is not active at all would be no more its own than any others.
+    exemplars = [exemplar for exemplar in record.exemplars if exemplar.activation != 0]
     if not exemplars:
-        tiles = '<p class="na-none">No image was kept for this unit.</p>'
-    else:
-        tiles = _tiles(site, base, exemplars, [exemplar.heatmap for exemplar in exemplars])
+        nothing = _sees_nothing(base, record)
+        return f'<section class="na-sees"><h2>What it sees</h2>{nothing}</section>'
+    tiles = _tiles(site, base, exemplars, [exemplar.heatmap for exemplar in exemplars])
     return (
         f'<section class="na-sees"><h2>What it sees</h2>{HEAT_CONTROLS}{tiles}'
-        f'<p class="na-hint">The {len(exemplars)} images with its greatest '
+        f'<p class="na-hint">The {counted(len(exemplars), "image")} with its greatest '
         f"{hint(base, 'exemplars', 'activation')}, which is the number below each, before the "
         "caption that the model wrote. Each heatmap runs from its own least to its own greatest "
         f"activation.</p>{_sees_less(site, base, record)}</section>"
+    )
+
+
+def _sees_nothing(base: str, record: UnitRecord) -> str:
+    if not is_silent(record.summary):
+        return '<p class="na-none">No image was kept for this unit.</p>'
+    return (
+        f"<p>Nothing: it is {hint(base, 'silent', 'silent')}. Its activation is 0 at each of the "
+        f"{count(record.n_patches)} patches of all images. What it says is read off its weights; "
+        "no image here makes it say so.</p>"
     )
 
 
@@ -222,6 +240,8 @@ def _activations(base: str, record: UnitRecord) -> str:
     cells = "".join(
         f"<div><dt>{name}</dt><dd>{number(value, 2)}</dd></div>" for name, value in values
     )
+    if is_silent(record.summary):
+        return ""
     return (
         f"<h3>{hint(base, 'activation', 'Activation')} over all patches</h3>"
         f"{histogram_svg(record.histogram, record.activation_quantiles)}"

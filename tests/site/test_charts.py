@@ -46,6 +46,25 @@ def test_histogram_marks_quantiles_and_zero() -> None:
     assert "95th" not in svg
 
 
+def _ends(svg: str) -> list[str]:
+    return re.findall(r"<span>([^<]*)</span>", svg)
+
+
+def test_the_number_at_an_end_leaves_the_zero_its_room() -> None:
+    middle, both = HISTOGRAM_BINS_PER_SIGN, [0] * N_HISTOGRAM_BINS
+    both[middle - 12 : middle + 12] = [5] * 24
+    assert all(_ends(histogram_svg(both, {})))
+    only_positive = [0] * N_HISTOGRAM_BINS
+    only_positive[middle : middle + 24] = [5] * 24
+    low, high = _ends(histogram_svg(only_positive, {}))
+    assert low == ""
+    assert high == "0.25"
+    only_negative = only_positive[::-1]
+    low, high = _ends(histogram_svg(only_negative, {}))
+    assert low.startswith("−")
+    assert high == ""
+
+
 def test_histogram_without_counts_says_so() -> None:
     assert "No activations" in histogram_svg([0] * N_HISTOGRAM_BINS, {})
 
@@ -55,6 +74,11 @@ def test_bars_are_as_high_as_their_values() -> None:
     heights = [float(height) for height in re.findall(r"64v-([0-9.]+)h", svg)]
     assert heights == [16, 64, 0.6]
     assert "<title>b</title>" in svg
+
+
+def test_bars_of_two_charts_share_a_scale() -> None:
+    svg = bars_svg([1, 2], ["a", "b"], label="", ends=("0", "1"), top=4)
+    assert [float(height) for height in re.findall(r"64v-([0-9.]+)h", svg)] == [16, 32]
 
 
 @pytest.mark.parametrize("values", [[], [0, 0]])
