@@ -79,7 +79,7 @@ def _example(site: Site, record: UnitRecord, covers: CoveringUnit | None = None)
     name = link(site.unit_link("", unit), unit.name, ' class="na-u"')
     return (
         f'<article class="na-card">{tiles}<p class="na-says-line">'
-        f"{token_chips(unit.top_tokens[:4])}</p><header><h3>{name}</h3>"
+        f"{token_chips(unit.top_tokens)}</p><header><h3>{name}</h3>"
         f"<small>{_why(unit, covers)}</small></header></article>"
     )
 
@@ -88,8 +88,8 @@ def _why(unit: UnitSummary, covers: CoveringUnit | None) -> str:
     if covers is None:
         return f"{count(unit.n_images)} images"
     return (
-        f"{prose(covers.category)}: in {covers.n_exemplars} of {N_EXEMPLARS} exemplars, "
-        f"{covers.n_words} of its tokens"
+        f"<b>{prose(covers.category)}</b> in {covers.n_exemplars} of its {N_EXEMPLARS} images and "
+        f"{covers.n_words} of its {len(unit.top_tokens)} tokens"
     )
 
 

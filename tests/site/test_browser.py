@@ -116,16 +116,23 @@ def test_an_image_is_reached_by_its_number(open_page: OpenPage, built_site: Any)
     page.keyboard.type(number)
     page.keyboard.press("Enter")
     page.wait_for_url(f"**/i/{number}.html")
+    page.keyboard.press("/")
+    page.keyboard.type(f"image {number}")
+    page.locator("#na-header-list [role=option]").get_by_text(f"Image {number}").wait_for()
 
 
 @pytest.mark.parametrize(
     ("typed", "said", "offered"),
     [
         ("watre", "No unit promotes “watre”. Did you mean:", "water"),
-        ("pizzas", "No unit promotes “pizzas”. Of the same stem:", "pizza"),
+        ("pizzas", "No unit promotes “pizzas”. Of the same stem, and near it:", "pizza"),
         ("L7.U1", "This atlas has layers 0 to 2.", None),
         ("L1.U99", "A layer of this atlas has units 0 to 31.", None),
-        ("xylophone", "No unit promotes “xylophone”.", None),
+        (
+            "xylophone",
+            "No unit promotes “xylophone”. Try a more common word, or look through:",
+            "All concepts",
+        ),
     ],
 )
 def test_what_is_not_there_is_answered(
@@ -136,6 +143,42 @@ def test_what_is_not_there_is_answered(
     page.locator("#na-front-list p").get_by_text(said, exact=True).wait_for()
     options = page.locator("#na-front-list [role=option] bdi").all_inner_texts()
     assert (offered in options) if offered else not options
+
+
+def test_a_word_that_is_no_token_is_answered_by_what_is_related(
+    open_page: OpenPage, synthetic_atlas: Path
+) -> None:
+    engine = open_atlas(synthetic_atlas)
+    with engine.connect() as connection:
+        related = [near.concept for near in queries.concept(connection, "pizza").related]
+    engine.dispose()
+    assert related
+    page = open_page("index.html")
+    page.locator("[data-atlas-search=na-front-list]").press_sequentially("pizzas")
+    near = page.locator("#na-front-list [role=option]", has_text="near “pizza”")
+    near.first.wait_for()
+    shown = near.locator("bdi").all_inner_texts()
+    assert shown
+    assert shown == related[: len(shown)]
+    near.first.click()
+    page.wait_for_url("**/c/*.html")
+    assert page.get_by_role("heading", level=1).inner_text() == shown[0]
+
+
+@pytest.mark.parametrize("width", [1000, 1280, 1600])
+def test_the_open_search_stays_inside_the_window(open_page: OpenPage, width: int) -> None:
+    page = open_page("method.html", viewport={"width": width, "height": 900})
+    page.keyboard.press("/")
+    page.keyboard.type("water")
+    option = page.locator("#na-header-list [role=option]").first
+    option.wait_for()
+    page.keyboard.press("ArrowDown")
+    page.evaluate("Promise.all(document.getAnimations().map(one => one.finished))")
+    assert page.evaluate("[scrollX, document.documentElement.scrollWidth]") == [0, width]
+    counted = option.locator("small").bounding_box()
+    box = page.locator(".md-search__form").bounding_box()
+    assert box["x"] < counted["x"]
+    assert counted["x"] + counted["width"] <= box["x"] + box["width"] <= width
 
 
 def test_a_hostile_concept_is_text_in_the_suggestions(open_page: OpenPage) -> None:
@@ -294,6 +337,29 @@ def test_pages_fit_the_screen(
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
         brightness = sum(int(part) for part in re.findall(r"\d+", ground)[:3])
         assert brightness > 600 if scheme == "light" else brightness < 150, kind
+
+
+@pytest.mark.parametrize("kind", ["categories.html", "downloads.html"])
+def test_on_a_phone_rows_are_blocks_and_nothing_is_cut(open_page: OpenPage, kind: str) -> None:
+    page = open_page(kind, viewport=PHONE)
+    tables = page.locator(".na-stacked .na-scroll")
+    assert tables.count()
+    for table in tables.all():
+        assert table.evaluate("one => one.scrollWidth - one.clientWidth") <= 0
+    cells = page.locator(".na-stacked tbody tr").first.locator("td")
+    name, figure, rest = (cells.nth(place).bounding_box() for place in range(3))
+    assert abs(name["y"] - figure["y"]) < 8
+    assert rest["y"] >= name["y"] + name["height"] - 1
+
+
+@pytest.mark.parametrize("kind", ["i/139.html", "explore.html", "l/1.html"])
+def test_no_token_is_broken_in_a_table(open_page: OpenPage, kind: str) -> None:
+    page = open_page(kind, viewport=PHONE)
+    page.locator("td > bdi").first.wait_for()
+    heights = page.locator("td > bdi").evaluate_all(
+        "all => all.map(one => one.getClientRects().length)"
+    )
+    assert set(heights) == {1}
 
 
 def test_the_palette_can_be_turned_and_is_remembered(open_page: OpenPage) -> None:

@@ -149,8 +149,9 @@ export class Finder {
     if (!query) return { rows: [], words: "" };
     const unit = await this.unit(query);
     if (unit) return unit;
-    if (/^\d+$/.test(query)) {
-      const rows = (await this.entries("images", query)).slice(0, limit).map(([id, caption]) => ({
+    const image = /^(?:image\s*)?(\d+)$/i.exec(query);
+    if (image) {
+      const rows = (await this.entries("images", image[1])).slice(0, limit).map(([id, caption]) => ({
         kind: "image", text: `Image ${id}`, note: visible(caption), href: this.href(`i/${id}.html`),
       }));
       if (rows.length) return { rows, words: "" };
@@ -192,20 +193,36 @@ export class Finder {
       const first = [...found].sort(best).slice(0, limit);
       return { rows: [...first.map((entry) => this.concept(entry)), this.narrow(first[0][0])], words: "" };
     }
+    const none = `No unit promotes “${visible(word)}”.`;
     const family = await this.family(word);
     if (family.length) {
-      const words = `No unit promotes “${visible(word)}”. Of the same stem:`;
-      return { rows: family.slice(0, limit).map((entry) => this.concept(entry)), words };
+      const kin = family.slice(0, limit >> 1).map((entry) => this.concept(entry));
+      const related = (await this.related(kin[0])).slice(0, limit - kin.length);
+      return { rows: [...kin, ...related], words: `${none} Of the same stem${related.length ? ", and near it" : ""}:` };
     }
     const near = await this.near(word);
-    const words = `No unit promotes “${visible(word)}”.${near.length ? " Did you mean:" : ""}`;
-    return { rows: near.slice(0, limit).map((entry) => this.concept(entry)), words };
+    if (near.length) return { rows: near.slice(0, limit).map((entry) => this.concept(entry)), words: `${none} Did you mean:` };
+    const all = { kind: "all", text: "All concepts", note: "", href: this.href("concepts.html") };
+    return { rows: [all], words: `${none} Try a more common word, or look through:` };
+  }
+
+  /** Read the related concepts off the page of a concept, which has them by their cosine. */
+  async related({ text, href }) {
+    const page = await this.once(href, "text").catch(() => "");
+    const read = new DOMParser().parseFromString(page, "text/html");
+    const chips = read.querySelectorAll(".na-near div:has(> h2 a[href$='#related']) a.na-chip");
+    return [...chips].map((chip) => ({
+      kind: "related",
+      text: chip.querySelector("bdi").textContent,
+      note: `near “${text}”`,
+      href: new URL(chip.getAttribute("href"), href).href,
+    }));
   }
 
   /** Lead to the units of a word on the explore page, where they can be narrowed. */
   narrow(word) {
     const href = this.href(`explore.html?word=${encodeURIComponent(word)}`);
-    return { kind: "narrow", text: `Units of “${visible(word)}” by layer and figures`, note: "narrow", href };
+    return { kind: "narrow", text: `Narrow the units of “${visible(word)}”`, note: "", href };
   }
 
   /** Find words whose stem the typed word begins with, the longest stem first. */
