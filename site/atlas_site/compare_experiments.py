@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from atlas_db.experiment_records import ExperimentRecord, FigureRecord
 from atlas_site.addresses import REPORT_PAGE
@@ -27,7 +27,10 @@ def experiments_section(names: Sequence[str], both: Sequence[Sequence[Experiment
     """
     found: list[Found] = [{one.name: one for one in side} for side in both]
     order = dict.fromkeys(one.name for side in both for one in side)
-    shown = "".join(_experiment(name, names, found) for name in order)
+    shared = [name for name in order if all(name in side for side in found)]
+    shown = "".join(_experiment(name, names, found) for name in shared)
+    for name, side in zip(names, found, strict=True):
+        shown += _lacking(name, side, order, found)
     if not shown:
         shown = (
             '<p class="na-none">No experiment was run on either. <code>neuron-atlas report</code> '
@@ -37,15 +40,10 @@ def experiments_section(names: Sequence[str], both: Sequence[Sequence[Experiment
 
 
 def _experiment(name: str, names: Sequence[str], found: Sequence[Found]) -> str:
-    sides = [side.get(name) for side in found]
-    known = next(side for side in sides if side is not None)
+    sides = [side[name] for side in found]
+    known = sides[0]
     title = f'<h3><a href="{REPORT_PAGE}#{prose(name)}">{prose(known.title)}</a></h3>'
-    if found[0].get(name) is None:  # the report page is that of the first atlas
-        title = f"<h3>{prose(known.title)}</h3>"
-    lacking = [names[number] for number, side in enumerate(sides) if side is None]
-    if lacking:
-        return f'{title}<p class="na-hint">Not run on {prose(lacking[0])}.</p>'
-    figures = [_whole(side) for side in sides if side is not None]
+    figures = [_whole(side) for side in sides]
     keys = list(dict.fromkeys(key for side in figures for key in side))
     if not keys:
         return f'{title}<p class="na-hint">It has no figure over all layers.</p>'
@@ -62,6 +60,20 @@ def _experiment(name: str, names: Sequence[str], found: Sequence[Found]) -> str:
             "</details>"
         )
     return title + shown
+
+
+def _lacking(name: str, side: Found, order: Iterable[str], found: Sequence[Found]) -> str:
+    """List in one place what was run on the other atlas alone."""
+    known = {key: one.title for other in found for key, one in other.items()}
+    titles = [known[key] for key in order if key not in side]
+    if not titles:
+        return ""
+    items = "".join(f"<li>{prose(title)}</li>" for title in titles)
+    return (
+        f'<details class="na-more"><summary>Not run on {prose(name)}: {count(len(titles))} of '
+        f"{count(len(titles) + len(side))}</summary><ul>{items}</ul>"
+        '<p class="na-hint"><code>neuron-atlas report</code> runs them.</p></details>'
+    )
 
 
 def _whole(side: ExperimentRecord) -> dict[Key, FigureRecord]:

@@ -86,14 +86,16 @@ def _told_apart(first: Side, second: Side) -> tuple[Side, Side]:
 
 def _page(first: Side, second: Side) -> str:
     both = (first, second)
+    top = max((one.share_of_top_places for side in both for one in side.layers), default=0)
     shared = sorted(
         first.concepts.keys() & second.concepts.keys(),
         key=lambda concept: (-min(first.share(concept), second.share(concept)), concept),
     )
     return (
         _facts(both)
-        + '<h2>By layer</h2><p class="na-hint">Share of the places in the images\' top 100.</p>'
-        + f'<div class="na-columns">{"".join(_layers(side) for side in both)}</div>'
+        + '<h2>By layer</h2><p class="na-hint">Share of the places in the images\' top 100, '
+        + "both drawn to one scale.</p>"
+        + f'<div class="na-columns">{"".join(_layers(side, top) for side in both)}</div>'
         + experiments_section(
             [side.info.name for side in both], [side.experiments for side in both]
         )
@@ -130,14 +132,21 @@ def _facts(both: Sequence[Side]) -> str:
     )
 
 
-def _layers(side: Side) -> str:
+def _layers(side: Side, top: float) -> str:
     bars = bars_svg(
         [layer.share_of_top_places for layer in side.layers],
         [f"Layer {layer.layer}: {percent(layer.share_of_top_places)}" for layer in side.layers],
         label=f"Layers of {prose(side.info.name)}",
         ends=("layer 0", f"layer {side.info.n_layers - 1}"),
+        top=top,
     )
-    return f"<div><h3>{prose(side.info.name)}</h3>{bars}</div>"
+    first = max(side.layers, key=lambda layer: layer.share_of_top_places, default=None)
+    said = (
+        f'<p class="na-hint">Most in layer {first.layer}: {percent(first.share_of_top_places)}.</p>'
+        if first
+        else ""
+    )
+    return f"<div><h3>{prose(side.info.name)}</h3>{bars}{said}</div>"
 
 
 def _shared(both: Sequence[Side], shared: Sequence[str]) -> str:

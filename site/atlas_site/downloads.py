@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from atlas_site.publish import Writer
 from atlas_site.text import count, number, prose, web_address
 
 _FOLDER = "data"
+_CODE = re.compile(r"`([^`]+)`")
+
 #: Tables that hold photographs.
 _PICTURES = ("thumbnails",)
 
@@ -79,8 +82,8 @@ def download_table(downloads: Sequence[Download], options: SiteOptions) -> str:
     if not downloads:
         return '<p class="na-none">This site was made without files to take away.</p>'
     head = (
-        "<thead><tr><th>file</th><th>one row is</th><th>rows</th><th>size</th><th>SHA-256</th>"
-        "</tr></thead>"
+        "<thead><tr><th>file</th><th class=na-figure>size</th><th>one row is</th>"
+        "<th class=na-figure>rows</th><th>SHA-256</th></tr></thead>"
     )
     rows = "".join(_row(one) for one in downloads)
     larger = sum(1 for one in downloads if one.address is None)
@@ -91,7 +94,7 @@ def download_table(downloads: Sequence[Download], options: SiteOptions) -> str:
         if larger
         else ""
     )
-    return table(head, [rows], "Files") + note
+    return f'<div class="na-stacked">{table(head, [rows], "Files")}</div>{note}'
 
 
 def _row(one: Download) -> str:
@@ -102,9 +105,16 @@ def _row(one: Download) -> str:
     size = _size(one.size_bytes) if one.sha256 else f"about {_size(one.size_bytes)}"
     digest = f"<code>{one.sha256}</code>" if one.sha256 else "–"
     return (
-        f"<tr><td>{name}</td><td class=na-wrap>{prose(one.about)}</td><td>{rows}</td>"
-        f"<td>{size}</td><td class=na-digest>{digest}</td></tr>"
+        f"<tr><td>{name}</td><td class=na-figure>{size}</td>"
+        f"<td class=na-wrap>{_with_code(one.about)}</td>"
+        f'<td class=na-figure data-label="rows">{rows or "–"}</td>'
+        f'<td class=na-digest>{digest}</td></tr>'
     )
+
+
+def _with_code(about: str) -> str:
+    """Set what stands between backticks as code."""
+    return _CODE.sub(r"<code>\1</code>", prose(about))
 
 
 def _size(n_bytes: int) -> str:

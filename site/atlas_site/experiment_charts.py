@@ -85,11 +85,14 @@ def _line_sample(style: str) -> str:
     return f'<svg viewBox="0 0 24 8" aria-hidden="true"><path class="{style}" d="M0 4H24"/></svg>'
 
 
-def intervals_svg(rows: Sequence[tuple[str, str, Point]], *, label: str) -> str:
+def intervals_svg(
+    rows: Sequence[tuple[str, str, Point]], *, label: str, is_share: bool = False
+) -> str:
     """Draw a row for each value: a dot at it, a line over its interval, all on one axis from 0.
 
     Args:
         rows: Name, the value as it is written beside, and what is drawn.
+        is_share: The axis is written in per cent.
     """
     if len(rows) < 2:
         return ""
@@ -110,6 +113,10 @@ def intervals_svg(rows: Sequence[tuple[str, str, Point]], *, label: str) -> str:
         )
     return (
         f'<ul class="na-intervals" aria-label="{prose(label)}">{shown}'
-        f'<li><span></span><p class="na-axis"><span>{number(low, 2)}</span>'
-        f"<span>{number(high, 2)}</span></p></li></ul>"
+        f'<li><span></span><p class="na-axis"><span>{_tick(low, is_share)}</span>'
+        f"<span>{_tick(high, is_share)}</span></p></li></ul>"
     )
+
+
+def _tick(value: float, is_share: bool) -> str:
+    return f"{number(100 * value, 2)} %" if is_share and value else number(value, 2)

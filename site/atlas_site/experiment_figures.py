@@ -88,7 +88,9 @@ def _intervals(figures: Sequence[FigureRecord]) -> tuple[str, str]:
             more = f" The first {len(shown)} of {len(chosen)}." if len(shown) < len(chosen) else ""
             has_lines = any(one.low is not None for one in shown)
             rest = f"{'; lines are 95 % intervals' if has_lines else ''}.{more}"
-            return intervals_svg(rows, label=name), _said(name, chosen, rest)
+            is_share = all(one.measure == "share" for one in shown)
+            drawn = intervals_svg(rows, label=name, is_share=is_share)
+            return drawn, _said(name, chosen, rest)
     return "", ""
 
 

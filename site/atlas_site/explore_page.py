@@ -72,9 +72,7 @@ def category_tables(site: Site, categories: Sequence[CategoryRecord]) -> str:
     if not categories:
         return '<p class="na-none">The data set of this atlas names no categories.</p>'
     found = sum(1 for category in categories if category.units)
-    head = (
-        "<thead><tr><th>category</th><th>images</th><th>units that stand for it</th></tr></thead>"
-    )
+    head = "<thead><tr><th>category</th><th>in</th><th>units that stand for it</th></tr></thead>"
     tables = []
     for kind, group in groupby(categories, key=attrgetter("supercategory")):
         rows = (_category_row(site, category) for category in group)
@@ -82,7 +80,7 @@ def category_tables(site: Site, categories: Sequence[CategoryRecord]) -> str:
     return (
         f'<p class="na-found-of"><b>{found}</b> of {counted(len(categories), "category")}'
         f" have units that stand for them.</p>".replace("categorys", "categories")
-        + f'<div class="na-categories">{"".join(tables)}</div>'
+        + f'<div class="na-categories na-stacked">{"".join(tables)}</div>'
         + f'<details class="na-more"><summary>The SQL of this page</summary>'
         f"{code_block(CATEGORY_UNITS_SQL, 'SQL')}</details>"
     )
@@ -92,7 +90,7 @@ def _category_row(site: Site, category: CategoryRecord) -> str:
     name = link(site.concept_link("", category.name), prose(category.name))
     units = "".join(_standing(site, category, one) for one in category.units)
     return (
-        f"<tr><td>{name}</td><td>{count(category.n_images)}</td>"
+        f"<tr><td>{name}</td><td>{counted(category.n_images, 'image')}</td>"
         f"<td>{units or '<span class=na-none>none</span>'}</td></tr>"
     )
 

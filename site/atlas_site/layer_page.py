@@ -73,7 +73,7 @@ def _stats(record: LayerRecord) -> str:
         + stat(percent(record.share_of_top_places), "of all places in the images' top 100")
         + stat(percent(record.n_interpretable / max(record.n_units, 1)), "interpretable")
         + stat(
-            percent(record.n_top_interpretable / max(on_top, 1)),
+            percent(record.n_top_interpretable / on_top) if on_top else "–",
             "interpretable among those on top",
         )
     )

@@ -83,7 +83,7 @@ def layer_table(site: Site, layers: Sequence[LayerRecord]) -> str:
         f"<b>{percent(layer.share_of_top_places)}</b></td>"
         f"<td>{count(layer.n_top_units)}</td>"
         f"<td>{percent(layer.n_interpretable / max(layer.n_units, 1))}</td>"
-        f"<td>{percent(layer.n_top_interpretable / max(layer.n_top_units, 1))}</td></tr>"
+        f"<td>{_readable_on_top(layer)}</td></tr>"
         for layer in layers
     )
     head = (
@@ -92,6 +92,10 @@ def layer_table(site: Site, layers: Sequence[LayerRecord]) -> str:
         "<th>interpretable among those on top</th></tr></thead>"
     )
     return table(head, rows, "Layers")
+
+
+def _readable_on_top(layer: LayerRecord) -> str:
+    return percent(layer.n_top_interpretable / layer.n_top_units) if layer.n_top_units else "–"
 
 
 def _layer_link(site: Site, layer: int) -> str:

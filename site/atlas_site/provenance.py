@@ -55,7 +55,7 @@ def provenance_table(info: AtlasInfo) -> str:
     rows = [
         ("Atlas", prose(info.name)),
         ("Content hash", f"<code>{prose(info.content_hash)}</code>"),
-        ("Made", prose(info.created)),
+        ("Made", prose(_when(info.created))),
         ("Command", f"<code>{prose(info.command)}</code>"),
         ("Captioner", prose(str(info.captioner.get("name", "–")))),
         ("Random weights", "yes" if info.is_random else "no"),
@@ -76,6 +76,12 @@ def provenance_table(info: AtlasInfo) -> str:
         "<h2>Settings and versions</h2>"
         f'<div class="na-scroll"><table class="na-facts-table">{settings}</table></div>'
     )
+
+
+def _when(created: str) -> str:
+    """Write a moment of UTC as `2026-01-02 03:04 UTC`; anything else as it stands."""
+    day, _, time = created.partition("T")
+    return f"{day} {time[:5]} UTC" if time.endswith(("+00:00", "Z")) else created
 
 
 def _part(part: object) -> str:

@@ -60,7 +60,8 @@ def write_sql_page(
         '<span data-said role="status">The engine, 35 MB, is loaded with the first question; then '
         "each table that a question names.</span></p><div data-answer></div>"
         '<p class="na-hint">DuckDB-Wasm is under MIT, Apache Arrow under Apache-2.0.</p>'
-        f"<details class=na-more><summary>Tables</summary><ul>{tables}</ul></details></div>"
+        f"<details class=na-more><summary>Tables that can be asked here, and their sizes</summary>"
+        f"<ul>{tables}</ul></details></div>"
     )
 
 

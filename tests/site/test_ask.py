@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import json
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -93,10 +94,20 @@ def test_a_question_is_answered_in_the_browser(
     assert cells == ["0", "32", "1", "32", "2", "32"]
     page.get_by_role("button", name="Most of one category").click()
     said.get_by_text("20 rows in").wait_for()
-    page.locator("#na-sql").fill("SELECT top_tokens FROM units WHERE uid = 4")
+    page.locator("#na-sql").fill("SELECT layer, unit, top_tokens FROM units WHERE uid = 36")
     page.locator("#na-sql").press("Control+Enter")
     said.get_by_text("1 rows in").wait_for()
-    assert page.locator("[data-answer] td").inner_text().startswith("[")
+    with duckdb.connect(str(synthetic_atlas), read_only=True) as connection:
+        (tokens,) = connection.execute("SELECT top_tokens FROM units WHERE uid = 36").fetchone()
+    cells = page.locator("[data-answer] td")
+    assert json.loads(cells.nth(2).inner_text()) == tokens
+    assert cells.nth(1).locator("a").get_attribute("href") == f"{base}/u/1/4.html"
+    assert not amiss
+    page.locator("#na-sql").fill("SELEC nothing")
+    page.locator("[data-run]").click()
+    page.locator("[data-said].na-failed").wait_for()
+    assert said.inner_text().count("LINE 1: SELEC nothing") == 1
+    assert amiss.pop().startswith("error: Error: Parser Error")  # the engine's own
     assert not amiss
     # What would need another host is an error: the policy holds the engine, too.
     page.locator("#na-sql").fill("SELECT * FROM 'https://host.example/x.parquet'")

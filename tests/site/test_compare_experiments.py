@@ -36,10 +36,14 @@ def test_figures_stand_beside_each_other() -> None:
     assert 'href="report.html#masks"' in html
 
 
-def test_an_experiment_of_one_atlas_says_so() -> None:
-    html = experiments_section(["one", "two"], [[], [_experiment("masks", _figure(0.4))]])
-    assert "Not run on one." in html
-    assert "report.html" not in html
+def test_experiments_of_one_atlas_are_listed_in_one_place() -> None:
+    shared, alone = _experiment("masks", _figure(0.4)), _experiment("text", _figure(0.2))
+    html = experiments_section(["one", "two"], [[shared], [shared, alone]])
+    assert html.count("Not run on") == 1
+    assert "Not run on one: 1 of 2</summary><ul><li>What of text?</li></ul>" in html
+    # The report page is that of the first atlas: it has nothing of what was not run on it.
+    assert 'href="report.html#masks"' in html
+    assert "#text" not in html
 
 
 def test_without_experiments_it_says_how() -> None:

@@ -170,7 +170,7 @@ def test_the_map_is_walked_with_keys(open_page: OpenPage) -> None:
 
 
 def test_the_map_shows_the_figure(open_page: OpenPage, units: list[UnitSummary]) -> None:
-    """The unit of most images is the brightest, one of none is dark, one not meant is grey."""
+    """The unit of most images is the brightest, one of none grey, one not meant nearly black."""
     page = open_page("explore.html?layer=1")
     _ready(page)
     by_uid = {unit.uid: unit for unit in units}
@@ -193,14 +193,36 @@ def test_the_map_shows_the_figure(open_page: OpenPage, units: list[UnitSummary])
     none = next((uid for uid in range(32, 64) if by_uid[uid].n_images == 0), None)
     assert sum(colour(most)) > 350
     if none is not None:
-        assert colour(none) == [24, 24, 34]
-    assert colour(5) == [38, 40, 52]
+        assert sum(colour(5)) < sum(colour(none)) < sum(colour(most))
+        assert colour(none) == [43, 45, 58]
+    assert colour(5) == [24, 25, 34]
+    legend = page.locator(".na-legend").inner_text()
+    assert re.match(r"images: 1\s+\d+ and above, logarithmic\s+0 · In whose top 100 it is", legend)
+
+
+def test_figures_have_three_digits_and_stand_below_one_another(open_page: OpenPage) -> None:
+    page = open_page("explore.html?sort=mean_attribution")
+    _ready(page)
+    rows = page.locator("[data-table] tbody tr")
+    for row in rows.all():
+        shown = row.locator("td").nth(4).inner_text()
+        digits = re.sub(r"^0[.]0*|[.−]", "", shown)
+        assert shown == "–" or len(digits) == 3, shown
+    rights = rows.locator("td:nth-child(5)").evaluate_all(
+        """cells => cells.map(cell => {
+          const range = document.createRange();
+          range.selectNodeContents(cell);
+          return Math.round(range.getBoundingClientRect().right);
+        })"""
+    )
+    assert len(rights) > 3
+    assert len(set(rights)) == 1
 
 
 def test_a_word_that_no_unit_promotes(open_page: OpenPage) -> None:
     page = open_page("explore.html?word=xylophone")
     _ready(page)
-    _said(page, "No unit promotes “xylophone”.")
+    _said(page, "No unit promotes “xylophone”. Ask for less, or begin again with “all units”.")
     assert not _names(page)
     page.get_by_role("button", name="all units").click()
     _said(page, "96 of 96 units")
@@ -219,7 +241,7 @@ def test_suggestions_lead_to_the_narrowed_units(open_page: OpenPage) -> None:
     page = open_page("index.html")
     page.locator("[data-atlas-search=na-front-list]").press_sequentially("dog")
     last = page.locator("#na-front-list [role=option]").last
-    last.get_by_text("Units of “dog”").wait_for()
+    last.get_by_text("Narrow the units of “dog”").wait_for()
     last.click()
     page.wait_for_url("**/explore.html?word=dog")
     _ready(page)

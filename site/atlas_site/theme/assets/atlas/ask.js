@@ -61,13 +61,32 @@ function written(value) {
   if (value === null || value === undefined) return "–";
   if (typeof value === "number" && !Number.isInteger(value)) return String(Number(value.toPrecision(6)));
   if (typeof value === "object" && typeof value[Symbol.iterator] === "function") {
-    return `[${[...value].map(written).join(", ")}]`;
+    const quoted = (one) => (typeof one === "string" ? JSON.stringify(one) : written(one));
+    return `[${[...value].map(quoted).join(", ")}]`;
   }
   return String(value);
 }
 
+/** Lead from an answer's `layer` and `unit` to the unit's page. */
+async function linkUnits(table, result, finder) {
+  const layers = result.getChild("layer");
+  const units = result.getChild("unit");
+  if (!layers || !units) return;
+  const column = result.schema.fields.findIndex((field) => field.name === "unit");
+  const rows = [...table.tBodies[0].rows];
+  const ways = await Promise.all(rows.map((_, i) => finder.unitHref(Number(layers.get(i)), Number(units.get(i)))));
+  rows.forEach((row, i) => {
+    if (!ways[i] || layers.get(i) === null || units.get(i) === null) return;
+    const link = document.createElement("a");
+    link.href = ways[i];
+    link.textContent = row.cells[column].textContent;
+    row.cells[column].replaceChildren(link);
+  });
+}
+
 function tableOf(result) {
   const table = document.createElement("table");
+  table.className = "na-table";
   const names = result.schema.fields.map((field) => field.name);
   const head = table.createTHead().insertRow();
   for (const name of names) {
@@ -91,11 +110,14 @@ function tableOf(result) {
   return scroll;
 }
 
-export function startAsking(place, root) {
+export function startAsking(place, root, finder) {
   const text = place.querySelector("textarea");
   const said = place.querySelector("[data-said]");
   const answer = place.querySelector("[data-answer]");
-  const say = (words) => (said.textContent = words);
+  const say = (words, failed = false) => {
+    said.textContent = words;
+    said.classList.toggle("na-failed", failed);
+  };
   const engine = new Engine(root, place.dataset, say);
 
   const run = async () => {
@@ -105,11 +127,14 @@ export function startAsking(place, root) {
       const result = await engine.query(text.value);
       const seconds = ((performance.now() - start) / 1000).toFixed(2);
       const cut = result.numRows > MOST_ROWS ? `, the first ${MOST_ROWS} of them below` : "";
-      answer.replaceChildren(tableOf(result));
+      const shown = tableOf(result);
+      answer.replaceChildren(shown);
+      linkUnits(shown.querySelector("table"), result, finder).catch(() => {});
       say(`${result.numRows.toLocaleString("en")} rows in ${seconds} s${cut}.`);
     } catch (error) {
       answer.replaceChildren();
-      say(error.message);
+      // The engine says the place of an error twice.
+      say([...new Set(error.message.split("\n\n"))].join("\n"), true);
     }
   };
   const given = new URLSearchParams(location.search).get("q");

@@ -170,7 +170,8 @@ class Explorer {
       ]);
       if (mine !== this.latest) return;
       const counted = `${n.toLocaleString("en")} of ${columns.n.toLocaleString("en")} units`;
-      this.said.textContent = words || `${counted}. Click a cell, or move with the arrow keys; Enter opens its page.`;
+      const todo = n ? "Click a cell, or move with the arrow keys; Enter opens its page." : "Ask for less, or begin again with “all units”.";
+      this.said.textContent = `${words || `${counted}.`} ${todo}`;
       this.map.draw(mask, colours, columns.index.figures[known.indexOf(by)], state.unit);
       this.table.draw({ mask, n, keys, sort, flags, rising: Boolean(state.rising), page: Number(state.page || 1) });
     } catch (error) {

@@ -7,8 +7,9 @@ const MOST_PX = 14;
 const HEIGHT_PX = 760;
 const TALL_PX = 2600;
 const LENS = { columns: 25, rows: 9, cell: 10 };
-const DIM = [38, 40, 52];
-const EMPTY = [24, 24, 34];
+/** Units that are not meant sink into the ground; those that are, but have no value, stand out a little. */
+const DIM = [24, 25, 34];
+const EMPTY = [43, 45, 58];
 
 /** From nearly black over red and orange to pale yellow. */
 const COLOURS = Array.from({ length: 256 }, (_, i) => {
@@ -29,7 +30,8 @@ export function shade(value, { low, high, is_log }) {
 export function format(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   if (Number.isInteger(value)) return value.toLocaleString("en");
-  return Number(value.toPrecision(3)).toString().replace("-", "−");
+  const shown = Math.abs(value) < 1e-4 || Math.abs(value) >= 1e6 ? value.toExponential(2) : value.toPrecision(3);
+  return shown.replace("-", "−");
 }
 
 export class UnitMap {
@@ -125,12 +127,17 @@ export class UnitMap {
   }
 
   showLegend() {
-    const { title, meaning, low, high, is_log } = this.figure;
+    const { name, title, meaning, low, is_log } = this.figure;
+    const high = ["images", "words"].includes(name) ? Math.ceil(this.figure.high) : this.figure.high;
     const bar = document.createElement("span");
     const stops = [0, 64, 128, 191, 255].map((i) => `rgb(${COLOURS[i].join(" ")})`);
     bar.style.background = `linear-gradient(90deg, ${stops.join(", ")})`;
-    const words = [`${title}: ${format(low)}`, bar, `${format(high)}${is_log ? ", logarithmic" : ""}`];
-    this.legend.replaceChildren(...words, ` · ${meaning}.`);
+    const none = document.createElement("span");
+    none.className = "na-none-cell";
+    none.style.background = `rgb(${EMPTY.join(" ")})`;
+    const least = `${title}: ${format(low)}`;
+    const most = `${format(high)} and above${is_log ? ", logarithmic" : ""}`;
+    this.legend.replaceChildren(least, bar, most, none, is_log ? "0" : "none", ` · ${meaning}.`);
   }
 
   at(canvas, layer, event, chosen) {

@@ -18,7 +18,7 @@ addEventListener("load", () => whenIdle(() => finder.index().catch(() => {})));
 const explore = document.querySelector("[data-explore]");
 if (explore) import("./explore.js").then(({ startExplore }) => startExplore(explore, finder));
 const ask = document.querySelector("[data-ask]");
-if (ask) import("./ask.js").then(({ startAsking }) => startAsking(ask, root));
+if (ask) import("./ask.js").then(({ startAsking }) => startAsking(ask, root, finder));
 
 // A missing page: a unit that shares a page is led there.
 if (document.querySelector("[data-missing]")) {
