@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 EVERYBODY: tuple[str, ...] = ("*",)
-_REQUEST_HEADERS = "Accept, Content-Type, If-None-Match"
+_REQUEST_HEADERS = "Accept, Content-Type, If-None-Match, X-Request-ID"
 _RESPONSE_HEADERS = "ETag, Link, Retry-After, X-Request-ID, X-Total, X-Truncated"
 _PREFLIGHT_AGE_S = "86400"
 

@@ -2,9 +2,10 @@
 
     python -m benchmarks.api_soak
 
-64 connections ask for units, concepts, lists, heatmaps and SQL's schema; a symlink is pointed from
-one atlas to the other and back. Wanted: no request fails, the new atlas is answered from at once,
-and the server's memory stays what it is after the first publications.
+64 connections ask for units, concepts, lists, heatmaps and SQL's schema, one more client for one
+statement of SQL after the other; a symlink is pointed from one atlas to the other and back. Wanted:
+no request fails, the new atlas is answered from at once, by SQL too, and the server's memory, open
+files and processes stay what they are after the first publications.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from benchmarks.api_atlas import make_atlas
 from benchmarks.http_load import Taken, free_port, load, resident_mb, server
@@ -58,8 +60,14 @@ def addresses(port: int, seed: int) -> Any:
 
 async def soak(arguments: argparse.Namespace, folder: Path, port: int, process: int) -> Any:
     """Load the server, publish, and look; give what was seen."""
-    seen: dict[str, list[float]] = {"memory, MB": [], "s until the new atlas was answered from": []}
+    seen: dict[str, list[float]] = {
+        "memory, MB": [],
+        "s until the new atlas was answered from": [],
+        "open files": [],
+        "processes": [],
+    }
     ended = asyncio.Event()
+    statements = Taken()
 
     async def publish() -> None:
         number = 0
@@ -68,16 +76,32 @@ async def soak(arguments: argparse.Namespace, folder: Path, port: int, process: 
             place(folder, number % 2)
             late_s = await asyncio.to_thread(until_answered, port, str(number % 2) * 64)
             seen["s until the new atlas was answered from"].append(round(late_s, 3))
+            found = await asyncio.to_thread(ask_sql, port, -number)
+            if found != str(number % 2) * 64:
+                statements.failed.append(f"SQL answered from {found[:8]}, not {number % 2}")
 
     async def look() -> None:
         while not await _over(ended, arguments.seconds / 40):
             seen["memory, MB"].append(round(resident_mb(process), 1))
+            seen["open files"].append(len(list(Path(f"/proc/{process}/fd").iterdir())))
+            seen["processes"].append(1 + n_descendants(process))
 
-    tasks = [asyncio.create_task(publish()), asyncio.create_task(look())]
+    async def ask_strangers_questions() -> None:
+        number = 0
+        while not await _over(ended, 0.1):
+            number += 1
+            started_s = time.perf_counter()
+            try:
+                await asyncio.to_thread(ask_sql, port, number)
+            except OSError as error:
+                statements.failed.append(f"SQL: {error}")
+            statements.seconds.append(time.perf_counter() - started_s)
+
+    tasks = [asyncio.create_task(one()) for one in (publish, look, ask_strangers_questions)]
     taken, _ = await load(port, addresses(port, 0), arguments.connections, arguments.seconds)
     ended.set()
     await asyncio.gather(*tasks)
-    return results_of(taken, seen)
+    return results_of(taken, statements, seen)
 
 
 async def _over(ended: asyncio.Event, seconds: float) -> bool:
@@ -102,6 +126,22 @@ def ask(port: int, address: str) -> Any:
         return json.load(answer)
 
 
+def ask_sql(port: int, number: int) -> str:
+    """Ask a statement that nobody asked before; give the content hash of who answers."""
+    statement = f"SELECT value FROM atlas WHERE key = 'content_hash' AND {number} < 1000000000"
+    value: str = ask(port, f"sql?{urlencode({'q': statement})}")["rows"][0]["value"]
+    return value
+
+
+def n_descendants(process: int) -> int:
+    """Count the children of a process, and theirs (Linux)."""
+    try:
+        text = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="ascii")
+    except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+        return 0
+    return sum(1 + n_descendants(int(child)) for child in text.split())
+
+
 def until_answered(port: int, content_hash: str) -> float:
     """Ask until an answer is of that atlas; give how long it took.
 
@@ -115,19 +155,24 @@ def until_answered(port: int, content_hash: str) -> float:
     raise TimeoutError(f"no answer of the atlas {content_hash} in {MAX_LATE_S} s")
 
 
-def results_of(taken: Taken, seen: dict[str, list[float]]) -> dict[str, Any]:
+def results_of(taken: Taken, statements: Taken, seen: dict[str, list[float]]) -> dict[str, Any]:
     """Sum up what was seen."""
+    failed = taken.failed + statements.failed
     memory = seen["memory, MB"]
     fifth = max(1, len(memory) // 5)
     settled, last = max(memory[fifth : 2 * fifth] or memory), max(memory[-fifth:])
     in_order = sorted(taken.seconds)
     return {
         "requests": len(in_order),
-        "failed": len(taken.failed),
-        "failures": sorted(set(taken.failed))[:10],
+        "statements": len(statements.seconds),
+        "failed": len(failed),
+        "failures": sorted(set(failed))[:10],
         "publications": len(seen["s until the new atlas was answered from"]),
         "p50 ms": round(in_order[len(in_order) // 2] * 1000, 1),
         "p99 ms": round(in_order[int(len(in_order) * 0.99)] * 1000, 1),
+        "p99 of statements, ms": round(
+            sorted(statements.seconds)[int(len(statements.seconds) * 0.99)] * 1000, 1
+        ),
         "memory grew by": round(last / settled - 1, 3),
         **seen,
     }

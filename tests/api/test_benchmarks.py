@@ -47,4 +47,6 @@ def test_soak(tmp_path: Path) -> None:
     assert found["failed"] == 0
     assert found["requests"] > 100
     assert found["publications"] >= 5
+    assert found["statements"] > 20
+    assert max(found["processes"][-10:]) <= max(found["processes"][:10]) + 2
     assert found["memory grew by"] < 0.2
