@@ -11,7 +11,7 @@ from atlas_db.connection import Connection
 from atlas_db.queries import CATEGORY_UNITS_SQL, CategoryRecord, ListedUnit, StandingUnit, UnitList
 from atlas_site.context import Site
 from atlas_site.explore_files import FIGURES
-from atlas_site.pieces import code_block, link, table, token_chips, unit_line
+from atlas_site.pieces import code_block, hint, link, table, token_chips, unit_line
 from atlas_site.text import count, counted, number, percent, prose
 
 _N_CATEGORY_TOKENS = 4
@@ -39,8 +39,17 @@ def explore_tool(site: Site) -> str:
         '<div class="na-strips" data-strips tabindex="0" role="application" '
         'aria-label="Map of all units: arrow keys move, Enter opens" hidden></div>'
         '<div class="na-picked" data-picked hidden></div>'
-        '<h2 id="table">Table</h2><div data-table></div></div>'
+        f'<h2 id="table">Table</h2><p class="na-hint">{_what_figures_mean()}</p>'
+        "<div data-table></div></div>"
     )
+
+
+def _what_figures_mean() -> str:
+    said = "; ".join(
+        f"{hint('', one.anchor, one.title)}: {one.meaning[0].lower()}{one.meaning[1:]}"
+        for one in FIGURES
+    )
+    return f"A column's head sorts by it. {said[0].upper()}{said[1:]}."
 
 
 def lists(connection: Connection, site: Site) -> str:

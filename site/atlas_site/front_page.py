@@ -176,17 +176,24 @@ def _half(layers: Sequence[LayerRecord]) -> tuple[int, int, float]:
     return 0, len(layers) - 1, sum(shares)
 
 
-def ready_queries() -> str:
-    """Show the SQL behind each kind of page, its {placeholders} as they are."""
+def ready_queries(record: UnitRecord) -> str:
+    """Show the SQL behind each kind of page, asked of a unit, what it says and what it sees."""
+    concepts = [token.concept for token in record.promoted if token.concept]
+    places = {
+        "layer": record.summary.layer,
+        "unit": record.summary.unit,
+        "image_id": record.exemplars[0].image_id if record.exemplars else 0,
+        "concept": concepts[0].replace("'", "''") if concepts else "",
+    }
     return "".join(
-        f'<details class="na-more"><summary>{title}</summary>{code_block(SQL_OF[key], "SQL")}'
-        "</details>"
+        f'<details class="na-more"><summary>{title}</summary>'
+        f"{code_block(SQL_OF[key].format(**places), 'SQL')}</details>"
         for key, title in (
-            ("unit", "What a unit says"),
+            ("unit", f"What a unit says: {record.summary.name}"),
             ("exemplars", "What it sees"),
             ("heatmaps", "Its activation maps"),
-            ("concept", "The units of a concept"),
-            ("image", "The units of an image"),
-            ("layer", "The units of a layer"),
+            ("concept", "The units of a concept that it promotes"),
+            ("image", "The units of the image in which it is most active"),
+            ("layer", "The units of its layer"),
         )
     )

@@ -60,7 +60,7 @@ def make_parts(connection: Connection, site: Site, everything: Everything) -> di
         "report": report_page.report(
             queries.experiments(connection), queries.replication(connection)
         ),
-        "queries": front_page.ready_queries(),
+        "queries": front_page.ready_queries(shown[0] if shown else queries.unit(connection, 0, 0)),
         "provenance": provenance.provenance_table(site.info),
         "layers": list_pages.layer_table(site, layers),
         "images": list_pages.image_list(site, images[: list_pages.N_LISTED_IMAGES], 1),

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from atlas_db.records import LayerRecord, UnitSummary
 from atlas_site.addresses import EXPLORE_PAGE, LAYERS_PAGE, base_of, layer_address
 from atlas_site.context import Site
-from atlas_site.pieces import UNIT_HEAD, hint, table, trail, turns, unit_row
+from atlas_site.pieces import hint, table, trail, turns, unit_head, unit_row
 from atlas_site.shell import FilledPage
 from atlas_site.strips import grey_png
 from atlas_site.text import count, counted, percent
@@ -45,7 +45,7 @@ def layer_page(
         + f'<dl class="na-stats">{_stats(record)}</dl>'
         + _map(base, layer, n_images)
         + f"<section><h2>First {count(len(units))} units by images</h2>"
-        + table(UNIT_HEAD, (unit_row(site, base, unit) for unit in units), f"Layer {layer}")
+        + table(unit_head(base), (unit_row(site, base, unit) for unit in units), f"Layer {layer}")
         + f'<p><a href="{base}{EXPLORE_PAGE}?layer={layer}">All units of this layer, sorted and '
         + "narrowed</a></p>"
         + "</section>"

@@ -14,7 +14,7 @@ from atlas_site.addresses import (
     list_address,
 )
 from atlas_site.context import Site
-from atlas_site.pieces import concept_chip, link, picture, table
+from atlas_site.pieces import concept_chip, hint, link, picture, table
 from atlas_site.shell import FilledPage
 from atlas_site.text import count, percent, prose
 
@@ -87,8 +87,9 @@ def layer_table(site: Site, layers: Sequence[LayerRecord]) -> str:
         for layer in layers
     )
     head = (
-        "<thead><tr><th>layer</th><th>places in the images' top 100</th>"
-        "<th>units on top of an image</th><th>interpretable</th>"
+        f"<thead><tr><th>layer</th><th>{hint('', 'attribution', 'places')} in the images' top 100"
+        "</th><th>units on top of an image</th>"
+        f"<th>{hint('', 'interpretable', 'interpretable')}</th>"
         "<th>interpretable among those on top</th></tr></thead>"
     )
     return table(head, rows, "Layers")

@@ -164,7 +164,7 @@ def unit_line(site: Site, base: str, unit: UnitSummary, extra: str = "") -> str:
 
 
 def unit_row(site: Site, base: str, unit: UnitSummary) -> str:
-    """Show a unit as a table's row (see `UNIT_HEAD`)."""
+    """Show a unit as a table's row (see `unit_head`)."""
     marks = "".join(
         mark
         for held, mark in (
@@ -181,13 +181,16 @@ def unit_row(site: Site, base: str, unit: UnitSummary) -> str:
     )
 
 
-UNIT_HEAD = (
-    "<thead><tr><th>unit</th><th>promotes</th>"
-    '<th title="Images in whose top 100 it is">images</th>'
-    '<th title="Its greatest attribution to a target word, in logits">best attribution</th>'
-    '<th title="Its greatest activation at any patch">max activation</th>'
-    "<th>marks</th></tr></thead>"
-)
+def unit_head(base: str) -> str:
+    """Head a table of units, each figure leading to what it means."""
+    return (
+        f"<thead><tr><th>unit</th><th>{hint(base, 'decoding', 'promotes')}</th>"
+        f'<th title="Images in whose top 100 it is">{hint(base, "image-frequency", "images")}</th>'
+        '<th title="Its greatest attribution to a target word, in logits">'
+        f"{hint(base, 'attribution', 'best attribution')}</th>"
+        '<th title="Its greatest activation at any patch">'
+        f"{hint(base, 'activation', 'max activation')}</th><th>marks</th></tr></thead>"
+    )
 
 
 def table(head: str, rows: Iterable[str], label: str) -> str:

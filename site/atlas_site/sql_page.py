@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from atlas_db.browser_tables import write_browser_tables
+from atlas_db.connection import open_atlas
 from atlas_db.queries import UNIT_LISTS
+from atlas_db.sql_schema import tables
 from atlas_site.options import SiteOptions
 from atlas_site.publish import Writer
 from atlas_site.sql_engine import ensure_engine
-from atlas_site.text import prose
+from atlas_site.text import count, prose
 
 _FOLDER = "sql-tables"
 _ENGINE = "assets/duckdb"
@@ -41,7 +43,7 @@ def write_sql_page(
     index = _kept(writer, content_hash) or _write_tables(
         writer, database, options, scratch, content_hash
     )
-    tables = "".join(
+    sizes = "".join(
         f"<li><code>{prose(name)}</code> <small>{size / 1e6:.1f} MB</small></li>"
         for name, size in index["tables"].items()
     )
@@ -61,7 +63,17 @@ def write_sql_page(
         "each table that a question names.</span></p><div data-answer></div>"
         '<p class="na-hint">DuckDB-Wasm is under MIT, Apache Arrow under Apache-2.0.</p>'
         f"<details class=na-more><summary>Tables that can be asked here, and their sizes</summary>"
-        f"<ul>{tables}</ul></details></div>"
+        f"<ul>{sizes}</ul>{_said_left_out(index['left_out'], options.downloads_mb)}</details></div>"
+    )
+
+
+def _said_left_out(names: Sequence[str], max_mb: int) -> str:
+    if not names:
+        return ""
+    shown = ", ".join(f"<code>{prose(name)}</code>" for name in names)
+    return (
+        f"<p>Not here, as they hold pictures or are larger than {count(max_mb)} MB: {shown}. "
+        "<code>neuron-atlas sql</code> asks the whole atlas.</p>"
     )
 
 
@@ -77,6 +89,8 @@ def _kept(writer: Writer, content_hash: str) -> Mapping[str, Any] | None:
         if index["content_hash"] != content_hash:
             return None
         names = [f"{name}.duckdb" for name in index["tables"]]
+        if "left_out" not in index:
+            return None
         contents = {name: (writer.out / _FOLDER / name).read_bytes() for name in names}
     except (OSError, ValueError, KeyError):
         return None
@@ -93,7 +107,9 @@ def _write_tables(
     made = write_browser_tables(
         database, scratch / "browser", max_bytes=max_bytes, without=_LEFT_OUT
     )
-    index: dict[str, Any] = {"content_hash": content_hash, "tables": {}}
+    kept = {table.table for table, _ in made}
+    left_out = sorted(set(_table_names(database)) - kept)
+    index: dict[str, Any] = {"content_hash": content_hash, "tables": {}, "left_out": left_out}
     for table, path in made:
         content = path.read_bytes()
         index["tables"][table.table] = len(content)
@@ -101,6 +117,15 @@ def _write_tables(
         path.unlink()
     writer.write(f"{_FOLDER}/index.json", _json(index))
     return index
+
+
+def _table_names(database: Path) -> list[str]:
+    engine = open_atlas(database)
+    try:
+        with engine.connect() as connection:
+            return [one.table for one in tables(connection) if one.n_rows is not None]
+    finally:
+        engine.dispose()
 
 
 def _json(value: Any) -> bytes:

@@ -35,7 +35,9 @@ class Engine {
     await this.connection.query("SET autoinstall_known_extensions = false");
     await this.connection.query("SET autoload_known_extensions = false");
     const answer = await fetch(new URL("index.json", this.tables));
-    this.known = Object.keys((await answer.json()).tables);
+    const { tables, left_out } = await answer.json();
+    this.known = Object.keys(tables);
+    this.leftOut = left_out;
   }
 
   async query(sql) {
@@ -53,7 +55,12 @@ class Engine {
       this.loaded.add(table);
     }
     this.say("Running …");
-    return this.connection.query(sql);
+    return this.connection.query(sql).catch((error) => {
+      const lacking = this.leftOut.find((table) => words.has(table));
+      if (!lacking) throw error;
+      throw new Error(`The table ${lacking} is not on this page: it holds pictures or is too large to send. ` +
+        "Ask the whole atlas: neuron-atlas sql, or DuckDB on the file of the page Downloads.");
+    });
   }
 }
 
