@@ -37,6 +37,15 @@ def show_image(path_data: ImagePath, query_data: NoQuery, **_path: str) -> Respo
     return answer(queries.image(connection(), path_data.image_id))
 
 
+@blueprint.get("/images/<image_id>/experiments")
+@blueprint.input(ImagePath, location="path")
+@blueprint.input(NoQuery, location="query")
+@blueprint.output(schemas.ImageExperiments)
+def show_image_experiments(path_data: ImagePath, query_data: NoQuery, **_path: str) -> Response:
+    """What the experiments say of an image: its targets with units zeroed, its patches' tokens"""
+    return answer(queries.image_experiments(connection(), path_data.image_id))
+
+
 @blueprint.get("/images/<image_id>/thumbnail.webp")
 @blueprint.input(ImagePath, location="path")
 @blueprint.input(NoQuery, location="query")

@@ -28,7 +28,7 @@ _OVERHEAD_BYTES = 1024
 
 #: First parts of the addresses whose answers depend on the atlas alone. SQL's do: the functions
 #: that it may name give the same for the same.
-_KEPT = ("atlas", "layers", "units", "concepts", "images", "sql")
+_KEPT = ("atlas", "layers", "experiments", "units", "concepts", "images", "sql")
 
 Key = tuple[str, str, str, str, str]  # etag, server, path, query, whether it is packed
 

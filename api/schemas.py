@@ -16,7 +16,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from atlas_db import records
+from atlas_db import experiment_records, records
 
 #: What a row of a list keeps whatever `fields=` says.
 _IDENTITIES = {"uid", "concept", "image_id"}
@@ -118,6 +118,9 @@ Unit = of_record(records.UnitRecord)
 UnitRow = _row("UnitRow", records.UnitSummary)
 UnitPage = _page("UnitPage", UnitRow)
 SimilarUnits = _rows("SimilarUnits", of_record(records.SimilarUnit))
+Experiments = _rows("Experiments", of_record(experiment_records.ExperimentRecord))
+UnitExperiments = of_record(experiment_records.UnitExperiments)
+ImageExperiments = of_record(experiment_records.ImageExperiments)
 Concept = create_model(
     "Concept",
     __base__=of_record(records.ConceptRecord),

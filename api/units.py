@@ -49,6 +49,14 @@ def list_layers(query_data: NoQuery) -> Response:
     return answer({"rows": queries.layers(connection())})
 
 
+@blueprint.get("/experiments")
+@blueprint.input(NoQuery, location="query")
+@blueprint.output(schemas.Experiments)
+def list_experiments(query_data: NoQuery) -> Response:
+    """The experiments that were run on this atlas, with their figures and controls"""
+    return answer({"rows": queries.experiments(connection())})
+
+
 @blueprint.get("/units")
 @blueprint.input(UnitsQuery, location="query")
 @blueprint.output(schemas.UnitPage)
@@ -83,7 +91,7 @@ def _from_summaries(asked: Mapping[str, Any]) -> Page[dict[str, Any]] | None:
 @blueprint.input(UnitQuery, location="query")
 @blueprint.output(schemas.Unit)
 def show_unit(path_data: UnitPath, query_data: UnitQuery, **_path: str) -> Response:
-    """All that a unit's page shows; with `embed=1` as a small page for a frame"""
+    """What a unit says and sees; with `embed=1` as a small page for a frame"""
     unit = queries.unit(connection(), path_data.layer, path_data.unit)
     return answer(unit) if query_data.embed is None else unit_frame(as_json(unit))
 
@@ -102,6 +110,15 @@ def list_similar(path_data: UnitPath, query_data: SimilarQuery, **_path: str) ->
         )
     uid = path_data.layer * info.units_per_layer + path_data.unit
     return answer({"rows": queries.similar_units(connection(), uid, limit=query_data.limit)})
+
+
+@blueprint.get("/units/<layer>/<unit>/experiments")
+@blueprint.input(UnitPath, location="path")
+@blueprint.input(NoQuery, location="query")
+@blueprint.output(schemas.UnitExperiments)
+def show_unit_experiments(path_data: UnitPath, query_data: NoQuery, **_path: str) -> Response:
+    """What the experiments say of a unit: how much to believe it, and its passages of text"""
+    return answer(queries.unit_experiments(connection(), path_data.layer, path_data.unit))
 
 
 @blueprint.get("/units/<layer>/<unit>/exemplars/<rank>/heatmap.png")

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from atlas_db.client_rows import ROW_KINDS, Records, SqlRows, with_tables
+from atlas_db.experiment_records import ExperimentRecord, ImageExperiments, UnitExperiments
 from atlas_db.records import (
     AtlasInfo,
     ConceptRecord,
@@ -50,6 +51,9 @@ class _Source(Protocol):
     def rows(self, kind: str, filters: dict[str, Any], limit: int, start: Any) -> Page[Any]: ...
     def thumbnail(self, image_id: int) -> bytes | None: ...
     def sql(self, statement: str, parameters: dict[str, Any], limit: int) -> SqlRows: ...
+    def experiments(self) -> Sequence[ExperimentRecord]: ...
+    def unit_experiments(self, layer: int, unit: int) -> UnitExperiments: ...
+    def image_experiments(self, image_id: int) -> ImageExperiments: ...
     def close(self) -> None: ...
 
 
@@ -111,18 +115,17 @@ class Atlas:
             ValueError: The name is not of that form, or a number below 0.
             NotInAtlasError: There is no such unit.
         """
-        if unit is not None:
-            layer, unit = int(name), int(unit)
-        else:
-            found = _NAME.fullmatch(str(name))
-            if found is None:
-                raise ValueError(
-                    f"a unit is written like 'L12.U9058' or given as (12, 9058), got {name!r}"
-                )
-            layer, unit = int(found[1]), int(found[2])
-        if layer < 0 or unit < 0:
-            raise ValueError(f"layers and units count from 0, got ({layer}, {unit})")
-        record: UnitRecord = with_tables(self._source.unit(layer, unit))
+        record: UnitRecord = with_tables(self._source.unit(*_place(name, unit)))
+        return record
+
+    def unit_experiments(self, name: str | int, unit: int | None = None) -> UnitExperiments:
+        """Tell what the experiments say of a unit; its `figures` are None if none looked at it.
+
+        Raises:
+            ValueError: The name is not of that form, or a number below 0.
+            NotInAtlasError: There is no such unit.
+        """
+        record: UnitExperiments = with_tables(self._source.unit_experiments(*_place(name, unit)))
         return record
 
     def concept(self, word: str, *, match: str = "exact", limit: int = 100) -> ConceptRecord:
@@ -136,6 +139,11 @@ class Atlas:
         record: ConceptRecord = with_tables(self._source.concept(word, match, int(limit)))
         return record
 
+    def experiments(self) -> Records[ExperimentRecord]:
+        """List the experiments that were run on this atlas, with their figures."""
+        found = [with_tables(one) for one in self._source.experiments()]
+        return Records(ExperimentRecord, found)
+
     def image(self, image_id: int) -> ImageRecord:
         """Tell all about an image.
 
@@ -145,6 +153,16 @@ class Atlas:
         if image_id < 0:
             raise ValueError(f"the number of an image is 0 or more, got {image_id}")
         record: ImageRecord = with_tables(self._source.image(int(image_id)))
+        return record
+
+    def image_experiments(self, image_id: int) -> ImageExperiments:
+        """Tell what the experiments say of an image; empty where none looked at it.
+
+        Raises:
+            NotInAtlasError: It is not in the atlas.
+        """
+        found = self._source.image_experiments(int(image_id))
+        record: ImageExperiments = with_tables(found)
         return record
 
     def thumbnail(self, image_id: int) -> bytes | None:
@@ -226,6 +244,26 @@ class Atlas:
             if start is None:
                 break
         return Records(ROW_KINDS[kind], rows)
+
+
+def _place(name: str | int, unit: int | None) -> tuple[int, int]:
+    """Read which unit is meant.
+
+    Raises:
+        ValueError: The name is none, or a number below 0.
+    """
+    if unit is not None:
+        layer, unit = int(name), int(unit)
+    else:
+        found = _NAME.fullmatch(str(name))
+        if found is None:
+            raise ValueError(
+                f"a unit is written like 'L12.U9058' or given as (12, 9058), got {name!r}"
+            )
+        layer, unit = int(found[1]), int(found[2])
+    if layer < 0 or unit < 0:
+        raise ValueError(f"layers and units count from 0, got ({layer}, {unit})")
+    return layer, unit
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from atlas_db import queries
 from atlas_db.client_rows import SqlRows
 from atlas_db.connection import open_atlas
+from atlas_db.experiment_records import ExperimentRecord, ImageExperiments, UnitExperiments
 from atlas_db.records import (
     AtlasInfo,
     ConceptRecord,
@@ -62,6 +63,18 @@ class FileSource:
 
     def image(self, image_id: int) -> ImageRecord:
         record: ImageRecord = self._ask(queries.image, image_id)
+        return record
+
+    def experiments(self) -> Sequence[ExperimentRecord]:
+        found: Sequence[ExperimentRecord] = self._ask(queries.experiments)
+        return found
+
+    def unit_experiments(self, layer: int, unit: int) -> UnitExperiments:
+        record: UnitExperiments = self._ask(queries.unit_experiments, layer, unit)
+        return record
+
+    def image_experiments(self, image_id: int) -> ImageExperiments:
+        record: ImageExperiments = self._ask(queries.image_experiments, image_id)
         return record
 
     def thumbnail(self, image_id: int) -> bytes | None:

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 
 from atlas_db.client_rows import ROW_KINDS, SqlRows
 from atlas_db.errors import AtlasError, NotInAtlasError, NotMeasuredError
+from atlas_db.experiment_records import ExperimentRecord, ImageExperiments, UnitExperiments
 from atlas_db.from_json import from_json
 from atlas_db.records import (
     AtlasInfo,
@@ -79,6 +80,19 @@ class HttpSource:
 
     def image(self, image_id: int) -> ImageRecord:
         record: ImageRecord = from_json(ImageRecord, self._get(f"/images/{image_id}"))
+        return record
+
+    def experiments(self) -> Sequence[ExperimentRecord]:
+        return [from_json(ExperimentRecord, row) for row in self._get("/experiments")["rows"]]
+
+    def unit_experiments(self, layer: int, unit: int) -> UnitExperiments:
+        found = self._get(f"/units/{layer}/{unit}/experiments")
+        record: UnitExperiments = from_json(UnitExperiments, found)
+        return record
+
+    def image_experiments(self, image_id: int) -> ImageExperiments:
+        found = self._get(f"/images/{image_id}/experiments")
+        record: ImageExperiments = from_json(ImageExperiments, found)
         return record
 
     def thumbnail(self, image_id: int) -> bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -24,7 +25,8 @@ _PLAIN: Mapping[Any, Any] = {
 def to_table(kind: Any, rows: Sequence[Any]) -> pa.Table:
     """Make a table of records of one class; one without rows has the same columns.
 
-    The fields of a record within a record are columns of their own: `unit.name`.
+    The fields of a record within a record are columns of their own: `unit.name`. A mapping, or a
+    list of records, is JSON in its cell.
     """
     schema = pa.schema(list(_columns(kind)))
     return pa.Table.from_pylist([dict(_cells(kind, as_json(row))) for row in rows], schema)
@@ -45,7 +47,7 @@ def _cells(kind: Any, row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             for inner, value in _cells(hint, row[name]):
                 yield f"{name}.{inner}", value
         else:
-            yield name, row[name]
+            yield name, row[name] if _is_told(hint) else json.dumps(row[name])
 
 
 def _fields(kind: Any) -> Iterator[tuple[str, Any]]:
@@ -63,7 +65,15 @@ def _without_none(hint: Any) -> Any:
     return hint
 
 
+def _is_told(hint: Any) -> bool:
+    """Say whether a type of Arrow says what a field holds."""
+    inner = get_args(hint)[0] if get_origin(hint) is tuple else hint
+    return (get_origin(inner) or inner) in _PLAIN
+
+
 def _type(hint: Any) -> pa.DataType:
+    if not _is_told(hint):
+        return pa.string()
     if get_origin(hint) is tuple:
         return pa.list_(_type(get_args(hint)[0]))
     return _PLAIN[get_origin(hint) or hint]

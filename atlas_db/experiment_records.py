@@ -117,6 +117,22 @@ class TextExemplarRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class UnitExperiments:
+    """What the experiments say of a unit."""
+
+    figures: UnitFigures | None  # None: none looked at it
+    texts: tuple[TextExemplarRecord, ...]  # by rank
+
+
+@dataclass(frozen=True, slots=True)
+class ImageExperiments:
+    """What the experiments say of an image; empty where none looked at it."""
+
+    ablations: tuple[AblationRecord, ...]
+    adapter_tokens: tuple[AdapterTokenRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CategoryUnitRecord:
     """A unit that is in the top 100 of many images of a category."""
 

@@ -12,10 +12,12 @@ from atlas_db.queries.of_experiments import (
     experiments,
     image_ablations,
     image_adapter_tokens,
+    image_experiments,
     measured_texts,
     measured_units,
     replication,
     text_exemplars,
+    unit_experiments,
     unit_figures,
 )
 from atlas_db.queries.of_explore import (
@@ -66,6 +68,7 @@ __all__ = [
     "image",
     "image_ablations",
     "image_adapter_tokens",
+    "image_experiments",
     "image_records",
     "images",
     "layers",
@@ -81,6 +84,7 @@ __all__ = [
     "thumbnails",
     "unit",
     "unit_columns",
+    "unit_experiments",
     "unit_figures",
     "unit_records",
     "units",

@@ -20,7 +20,7 @@ def exemplar(connection: Connection, layer: int, unit: int, rank: int) -> Exempl
     Raises:
         NotInAtlasError: There is no such unit, or it has no exemplar of that rank.
     """
-    uid = literal(_uid(connection, layer, unit), literal_execute=True)
+    uid = literal(uid_of(connection, layer, unit), literal_execute=True)
     found = connection.execute(
         select(Exemplar.rank, Exemplar.image_id, Exemplar.activation, Exemplar.patch, Image.caption)
         .join(Image, Image.image_id == Exemplar.image_id)
@@ -48,7 +48,7 @@ def negative_exemplar(connection: Connection, layer: int, unit: int, rank: int) 
     Raises:
         NotInAtlasError: There is no such unit, or it has no negative exemplar of that rank.
     """
-    uid = _uid(connection, layer, unit)
+    uid = uid_of(connection, layer, unit)
     found = negative_exemplars(connection, uid, uid + 1).get(uid, ())
     for one in found:
         if one.rank == rank:
@@ -58,7 +58,12 @@ def negative_exemplar(connection: Connection, layer: int, unit: int, rank: int) 
     )
 
 
-def _uid(connection: Connection, layer: int, unit: int) -> int:
+def uid_of(connection: Connection, layer: int, unit: int) -> int:
+    """Give a unit's uid.
+
+    Raises:
+        NotInAtlasError: There is no such unit; says which there are.
+    """
     shape = select(func.count(Layer.layer), func.max(Layer.n_units))
     n_layers, n_units = connection.execute(shape).one()
     if not (0 <= layer < n_layers and 0 <= unit < n_units):

@@ -15,12 +15,17 @@ from atlas_db.experiment_records import (
     CategoryUnitRecord,
     ExperimentRecord,
     FigureRecord,
+    ImageExperiments,
     ReplicationRecord,
     TextExemplarRecord,
+    UnitExperiments,
     UnitFigures,
 )
 from atlas_db.queries.of_atlas import atlas_values
+from atlas_db.queries.of_exemplars import uid_of
+from atlas_db.queries.of_images import image
 from atlas_db.queries.statements import bulk_rows
+from atlas_db.schema import Image
 from atlas_db.schema_experiments import (
     Ablation,
     AdapterToken,
@@ -68,6 +73,16 @@ def unit_figures(connection: Connection, uid: int) -> UnitFigures | None:
     if row is None or all(value is None for value in row[1:]):
         return None
     return UnitFigures(*row)
+
+
+def unit_experiments(connection: Connection, layer: int, unit: int) -> UnitExperiments:
+    """Tell all that the experiments say of a unit.
+
+    Raises:
+        NotInAtlasError: There is no such unit.
+    """
+    uid = uid_of(connection, layer, unit)
+    return UnitExperiments(unit_figures(connection, uid), text_exemplars(connection, uid))
 
 
 def measured_units(connection: Connection, first: int, stop: int) -> dict[int, UnitFigures]:
@@ -136,6 +151,19 @@ def image_adapter_tokens(connection: Connection, image_id: int) -> tuple[Adapter
     chosen: Any = select(*columns).where(AdapterToken.image_id == image_id)
     rows = bulk_rows(connection, chosen.order_by(AdapterToken.patch, AdapterToken.rank))
     return tuple(AdapterTokenRecord(*row) for row in rows)
+
+
+def image_experiments(connection: Connection, image_id: int) -> ImageExperiments:
+    """Tell all that the experiments say of an image.
+
+    Raises:
+        NotInAtlasError: There is no such image.
+    """
+    if connection.execute(select(Image.image_id).where(Image.image_id == image_id)).first() is None:
+        image(connection, image_id)  # says which there are
+    return ImageExperiments(
+        image_ablations(connection, image_id), image_adapter_tokens(connection, image_id)
+    )
 
 
 def text_exemplars(connection: Connection, uid: int) -> tuple[TextExemplarRecord, ...]:

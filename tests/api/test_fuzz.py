@@ -22,17 +22,19 @@ WITH_PARAMETERS = (
     "/concepts/{concept}",
     "/images",
     "/images/{image_id}",
+    "/images/{image_id}/experiments",
     "/images/{image_id}/thumbnail.webp",
     "/oembed",
     "/sql",
     "/sql POST",
     "/units",
     "/units/{layer}/{unit}",
+    "/units/{layer}/{unit}/experiments",
     "/units/{layer}/{unit}/exemplars/{rank}/heatmap.png",
     "/units/{layer}/{unit}/negative_exemplars/{rank}/heatmap.png",
     "/units/{layer}/{unit}/similar",
 )
-WITHOUT = ("/atlas", "/healthz", "/layers", "/metrics", "/readyz", "/sql/schema")
+WITHOUT = ("/atlas", "/experiments", "/healthz", "/layers", "/metrics", "/readyz", "/sql/schema")
 #: Schemathesis asks for gzip and does not unpack what a WSGI application then answers.
 HEADERS = {"Accept-Encoding": "identity"}
 #: Schemathesis's own, and 422: filters by what no experiment measured are well formed.

@@ -31,7 +31,7 @@ def test_it_describes_every_address_and_no_other(app: APIFlask, document: dict[s
     }
     assert document["openapi"] == "3.1.0"
     assert set(document["paths"]) == rules
-    assert len(rules) == 18
+    assert len(rules) == 21
 
 
 def test_every_reference_leads_somewhere_and_every_schema_is_used(

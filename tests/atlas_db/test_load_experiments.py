@@ -2,16 +2,21 @@
 
 import json
 import shutil
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from waitress.server import create_server
 
-from atlas_db import queries
+from api.app import create_app
+from atlas_db import Atlas, queries
+from atlas_db.as_json import dumps
 from atlas_db.connection import open_atlas
 from atlas_db.content_hash import verify
-from atlas_db.errors import RunError
+from atlas_db.errors import NotInAtlasError, RunError
 from atlas_db.experiment_format import (
     EXPERIMENT_FORMAT,
     EXPERIMENT_SCHEMAS,
@@ -282,3 +287,57 @@ def test_contradictions_are_refused(
     write(copy, "ablation", 1, **tables)
     with pytest.raises(RunError, match=message):
         ingest(copy, tmp_path / "a.duckdb")
+
+
+@pytest.fixture
+def address(atlas: Path) -> Iterator[str]:
+    server: Any = create_server(create_app(atlas), host="127.0.0.1", port=0, threads=2)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    yield f"http://127.0.0.1:{server.effective_port}"
+    server.trigger.pull_trigger(server.close)  # in its own thread, which alone may
+    thread.join()
+
+
+def test_file_and_server_say_what_the_experiments_found(
+    atlas: Path, run: Path, address: str
+) -> None:
+    image_id = _image_ids(run)[0]
+    with open_atlas(atlas).connect() as connection:
+        expected = (
+            queries.experiments(connection),
+            queries.unit_experiments(connection, 0, 3),
+            queries.unit_experiments(connection, 0, 4),
+            queries.image_experiments(connection, image_id),
+        )
+    for source in (atlas, address):
+        asked = Atlas(source)
+        found = (
+            asked.experiments(),
+            asked.unit_experiments("L0.U3"),
+            asked.unit_experiments(0, 4),
+            asked.image_experiments(image_id),
+        )
+        assert [dumps(one) for one in found] == [dumps(one) for one in expected]
+        every, unit, other, image = found
+        assert list(every.to_pandas()["name"]) == ["zebra", "ablation"]
+        assert json.loads(every.to_pandas()["settings"][0]) == {"seed": 0}
+        assert list(every[0].figures.to_pandas()["arm"])[:2] == ["top units", "random units"]
+        assert unit.figures is not None
+        assert (unit.figures.uid, unit.figures.logit_drop, unit.figures.iou) == (3, 1.0, None)
+        assert list(unit.texts.to_arrow()["tokens"][0].as_py()) == ["A", " dog"]
+        assert (other.figures, len(other.texts)) == (None, 0)
+        assert set(image.ablations.to_pandas()["arm"]) == {"random", "none"}
+        assert list(image.adapter_tokens.to_pandas()["cosine"]) == [0.5]
+        with pytest.raises(NotInAtlasError, match="0 to 2"):
+            asked.unit_experiments(9, 0)
+        with pytest.raises(NotInAtlasError, match="Image 999999 "):
+            asked.image_experiments(999_999)
+
+
+def test_an_atlas_without_experiments_has_none_to_tell(synthetic_atlas: Path) -> None:
+    client = create_app(synthetic_atlas).test_client()
+    assert client.get("/api/v1/experiments").get_json() == {"rows": []}
+    found = client.get("/api/v1/units/0/3/experiments")
+    assert found.get_json() == {"figures": None, "texts": []}
+    assert "ETag" in found.headers
