@@ -1,7 +1,7 @@
 """So many requests a second for each client, and no more: the others are answered with 429.
 
-A token bucket for each address: it holds 10 seconds' worth of requests and fills evenly,
-so a page of pictures loads at once and a crawler is slowed down.
+A token bucket for each address, of IPv6 for each network of 64 bits: it holds 10 seconds' worth of
+requests and fills evenly, so a page of pictures loads at once and a crawler is slowed down.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 import threading
 import time
 from collections import OrderedDict
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
 from flask import Flask, request
@@ -75,7 +76,18 @@ class RateLimit:
             return 0.0
         if path.endswith(_OF_OPERATORS):
             return 0.0
-        return self._buckets.wait_s(environ.get("REMOTE_ADDR", ""), time.monotonic())
+        return self._buckets.wait_s(client_of(environ.get("REMOTE_ADDR", "")), time.monotonic())
+
+
+def client_of(address: str) -> str:
+    """Say whose an address is: of IPv6 one client has the last 64 bits to choose from."""
+    if ":" not in address:
+        return address
+    try:
+        found = IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(found.ipv4_mapped or f"{int(found) >> 64:x}::/64")
 
 
 def register(app: Flask, limit: RateLimit) -> None:

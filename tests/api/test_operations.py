@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.app import create_app
-from api.rate_limit import TokenBuckets
+from api.rate_limit import TokenBuckets, client_of
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,23 @@ def test_a_bucket_fills_evenly() -> None:
     assert buckets.wait_s("a", 0.5) == 0.5
     assert buckets.wait_s("b", 0.5) == 0.0
     assert [buckets.wait_s("a", 1000.0) for _ in range(21)] == [0.0] * 20 + [0.5]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("::ffff:10.0.0.1", "10.0.0.1", True),
+        ("10.0.0.1", "10.0.0.2", False),
+        ("not:an:address", "not:an:address", True),
+    ],
+)
+def test_a_client_cannot_choose_among_addresses_of_one_network(
+    one: str, other: str, is_same: bool
+) -> None:
+    assert (client_of(one) == client_of(other)) == is_same
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
