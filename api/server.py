@@ -63,8 +63,7 @@ def _why_not(host: str, port: int, error: OSError) -> str:
 def address_of(listening: socket.socket) -> str:
     """Give the address that a browser on this machine opens."""
     host, port = listening.getsockname()[:2]
-    if host in ("0.0.0.0", "::"):
-        host = "127.0.0.1"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import pytest
 from flask import Flask, Response
@@ -19,6 +20,7 @@ from waitress.server import create_server
 
 from api.channel import Channel
 from api.lanes import Lanes
+from api.server import address_of, listen
 
 BODY = b"".join(b"%08d" % number for number in range(500_000))  # 4 MB: more than a socket takes
 
@@ -132,6 +134,16 @@ def test_who_is_refused_reads_why_though_it_has_not_done_sending(
     assert named in error["hint"]
     assert json.loads(caplog.messages[-1])["status"] == status
     assert ask(port, "/small") == b"small"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::", "::1"])
+def test_the_address_that_is_printed_leads_to_the_server(host: str) -> None:
+    if ":" in host and not socket.has_ipv6:
+        pytest.skip("this machine has no IPv6")
+    with listen(host, 0) as listening:
+        parts = urlsplit(address_of(listening))
+        with socket.create_connection((str(parts.hostname), parts.port or 0), timeout=10):
+            listening.accept()[0].close()
 
 
 def go_on_sending(connection: socket.socket, part: bytes, *, pause_s: float = 0.0) -> None:
