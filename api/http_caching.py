@@ -75,6 +75,9 @@ def _compress(response: Response) -> None:
     response.direct_passthrough = False  # a file of the site: read it whole, it is small
     response.set_data(pack_bytes(response.get_data()))
     response.headers["Content-Encoding"] = "gzip"
+    etag, is_weak = response.get_etag()
+    if etag is not None and not is_weak:  # a strong one is of the bytes that were not packed
+        response.set_etag(etag, weak=True)
 
 
 def _is_text(mimetype: str | None) -> bool:

@@ -62,6 +62,10 @@ def test_a_page_is_a_304_until_it_changes(browser: FlaskClient, site: Path) -> N
 def test_a_page_is_compressed(browser: FlaskClient) -> None:
     packed = browser.get("/u/12/9058.html", headers={"Accept-Encoding": "gzip"}, buffered=True)
     assert packed.headers["Content-Encoding"] == "gzip"
+    plain = browser.get("/u/12/9058.html", buffered=True)
+    assert packed.headers["ETag"] == f"W/{plain.headers['ETag']}"  # other bytes, same page
+    again = {"Accept-Encoding": "gzip", "If-None-Match": packed.headers["ETag"]}
+    assert browser.get("/u/12/9058.html", headers=again, buffered=True).status_code == 304
     assert len(packed.data) < 200
 
 
