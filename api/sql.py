@@ -6,15 +6,17 @@ import re
 from collections.abc import Mapping
 
 from apiflask import APIBlueprint
-from flask import Flask, Response, current_app
+from flask import Flask, Response, current_app, request
 
 from api import schemas
 from api.answers import answer, atlas, connection
 from api.errors import ApiError
 from api.http_caching import tag
 from api.parameters import NoQuery, SqlBody, SqlQuery
+from api.rate_limit import client_of
+from api.shares import Shares
 from atlas_db.sql_rules import FUNCTIONS, MAX_STATEMENT_BYTES
-from atlas_db.sql_sandbox import SqlError, SqlLimits, SqlSandbox
+from atlas_db.sql_sandbox import SqlAnswer, SqlError, SqlLimits, SqlSandbox
 from atlas_db.sql_schema import tables
 
 blueprint = APIBlueprint("sql", __name__, tag="SQL")
@@ -36,12 +38,15 @@ _STATUSES = {
     "sql_busy": 429,
 }
 _RETRY_AFTER_S = "1"
-_SANDBOX = "sql_sandbox"
+_SANDBOX, _SHARES = "sql_sandbox", "sql_shares"
 
 
 def register(app: Flask, limits: SqlLimits | None) -> None:
     """Let `app` run SQL within limits; None: it runs none, and says so."""
     app.extensions[_SANDBOX] = None if limits is None else SqlSandbox(limits)
+    if limits is not None:
+        n_places = limits.n_at_once + limits.n_waiting
+        app.extensions[_SHARES] = Shares(max(1, n_places // 2))
     app.register_error_handler(SqlError, _sql_error)
 
 
@@ -75,14 +80,27 @@ def _sandbox() -> SqlSandbox:
     return sandbox
 
 
+def _run(asked: SqlBody) -> SqlAnswer:
+    sandbox, shares = _sandbox(), current_app.extensions[_SHARES]
+    with shares.one(client_of(request.remote_addr or "")) as has_room:
+        if not has_room:
+            raise SqlError(
+                "sql_busy",
+                f"{shares.most} statements of yours run or wait already.",
+                "Wait for an answer before you ask more, or download the atlas and ask your own "
+                "DuckDB.",
+            )
+        return sandbox.ask(
+            atlas().identity.path,
+            asked.q,
+            asked.parameters,
+            form=asked.format,
+            max_rows=asked.limit,
+        )
+
+
 def _ask(asked: SqlBody) -> Response:
-    found = _sandbox().ask(
-        atlas().identity.path,
-        asked.q,
-        asked.parameters,
-        form=asked.format,
-        max_rows=asked.limit,
-    )
+    found = _run(asked)
     kind, file_name = TYPES[asked.format]
     response = Response(found.body, content_type=kind)
     response.headers["X-Truncated"] = "true" if found.truncated else "false"

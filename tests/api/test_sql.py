@@ -3,6 +3,7 @@
 import io
 import json
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,35 @@ def test_the_operator_s_limits_hold_and_the_server_goes_on(hasty: APIFlask) -> N
         assert int(answer.headers["Retry-After"]) >= 1
     limited = hasty.test_client().get(ADDRESS, query_string={"q": "FROM units SELECT uid"})
     assert (limited.get_json()["n_rows"], limited.get_json()["truncated"]) == (5, True)
+
+
+def test_one_client_does_not_keep_all_others_out(synthetic_atlas: Path) -> None:
+    limits = SqlLimits(deadline_s=3.0, n_at_once=2, n_waiting=2, wait_s=20.0)
+    app = create_app(synthetic_atlas, sql_limits=limits)
+    answers: list[Any] = []
+
+    def ask(n: int) -> None:
+        query = {"q": f"{HEAVY} WHERE {n} >= 0"}
+        greedy = {"REMOTE_ADDR": f"2001:db8::{n}"}  # of one network: one client
+        answers.append(app.test_client().get(ADDRESS, query_string=query, environ_base=greedy))
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    until_s = time.monotonic() + 20
+    while len(answers) < 4 and time.monotonic() < until_s:
+        time.sleep(0.01)
+    for answer in answers:
+        assert "2 statements of yours" in error_of(answer, 429)["message"]
+    other = {"REMOTE_ADDR": "2001:db8:1::1"}
+    asked = app.test_client().get(ADDRESS, query_string={"q": "SELECT 1 AS n"}, environ_base=other)
+    assert asked.get_json()["rows"] == [{"n": 1}]
+    for thread in threads:
+        thread.join()
+    assert sorted(answer.status_code for answer in answers) == [409, 409, 429, 429, 429, 429]
+    again = app.test_client().get(ADDRESS, query_string={"q": "SELECT 2 AS n"})
+    assert again.get_json()["rows"] == [{"n": 2}]
+    sql.close(app)
 
 
 def test_a_server_can_do_without(synthetic_atlas: Path, tmp_path: Path) -> None:
