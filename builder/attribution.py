@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from atlas_db.run_format import N_ATTRIBUTIONS
-from builder.devices import images_at_once
+from builder.devices import images_at_once, same_order_of_sums
 from builder.exemplars import quantize_heatmaps
 from builder.language_model import LanguageModel
 
@@ -108,7 +108,8 @@ class Recorder:
             for layer, z in enumerate(self.z)
         ]
         try:
-            torch.where(has_target, logit, 0).sum().backward(retain_graph=not is_last)
+            with same_order_of_sums():
+                torch.where(has_target, logit, 0).sum().backward(retain_graph=not is_last)
         finally:
             for handle in handles:
                 handle.remove()

@@ -7,9 +7,12 @@ taken. Elsewhere CPU_BATCH_SIZE: on a CPU larger batches are hardly faster.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 import torch
+
+from builder.devices import is_out_of_memory
 
 #: Of the device's whole memory; the rest is for fragments and for other users of the display.
 MEMORY_SHARE = 0.7
@@ -26,7 +29,7 @@ def fitting_batch_size(peak_bytes: Callable[[int], int], memory_bytes: int) -> i
 
     Args:
         peak_bytes: Runs a pass over so many images and gives the greatest memory in use, all that
-            was there before included. May raise torch.OutOfMemoryError.
+            was there before included. May run out of memory.
         memory_bytes: The device's memory.
 
     Returns:
@@ -37,7 +40,9 @@ def fitting_batch_size(peak_bytes: Callable[[int], int], memory_bytes: int) -> i
     def peak(n: int) -> float:
         try:
             return peak_bytes(n)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             return float("inf")
 
     few, more = (peak(n) for n in _PROBES)
@@ -62,6 +67,7 @@ def measured_batch_size(run: Callable[[int], None], device: torch.device) -> int
         return CPU_BATCH_SIZE
 
     def peak_bytes(n: int) -> int:
+        gc.collect()  # of a pass that failed
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
         run(n)

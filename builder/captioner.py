@@ -27,6 +27,7 @@ from atlas_db.errors import CaptionerError
 from builder.adapter import load_adapter
 from builder.captioner_config import CAPTIONER_FILE, DTYPES, CaptionerConfig, read_config
 from builder.device_memory import check_memory, pass_memory
+from builder.devices import float32_sums
 from builder.encoders import PatchEncoder, feature_shape, load_encoder
 from builder.generation import PLAIN, SequenceRules
 from builder.loading import load_pretrained
@@ -85,7 +86,8 @@ class Captioner:
         (batch, n_patch, d_model) on the captioner's device, in its dtype, with no graph.
         """
         pixels = pixels.to(device=self.device, dtype=self.dtype, non_blocking=True)
-        projected = self.adapter(self.encoder(pixels))
+        with float32_sums():
+            projected = self.adapter(self.encoder(pixels))
         return projected.reshape(len(pixels), self.config.n_patch, self.d_model)
 
     def sequence(self, patches: Tensor) -> Tensor:

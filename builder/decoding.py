@@ -28,9 +28,11 @@ from builder.language_model import LanguageModel
 from builder.top_k import top_k, top_k_of_both_signs
 
 #: Of one chunk's logits or cosines; a few such tensors are alive at once. A CPU's stay in its last
-#: cache, so long as a chunk has rows enough for a quick product.
+#: cache, so long as a chunk has rows enough for a quick product. The host waits for a GPU three
+#: times a chunk, so those are large, where there is room.
 _CHUNK_BYTES = {"cpu": 2**23}
-_CHUNK_BYTES_ON_GPU = 2**28
+_MOST_BYTES_ON_GPU = 2**30
+_SHARE_OF_FREE_BYTES = 1 / 16
 _LEAST_ROWS = 64
 NORMS = ("none", "final")
 #: Beyond such a difference of logits the inverse of a probability, summed over a vocabulary of up
@@ -49,7 +51,10 @@ def float32_product(rows: Tensor, columns: Tensor) -> Tensor:
 
 def rows_in_chunk(n_columns: int, device: torch.device) -> int:
     """Say how many rows to multiply at once with so many columns."""
-    n_bytes = _CHUNK_BYTES.get(device.type, _CHUNK_BYTES_ON_GPU)
+    n_bytes = _CHUNK_BYTES.get(device.type, _MOST_BYTES_ON_GPU)
+    if device.type == "cuda":
+        n_free = torch.cuda.mem_get_info(device)[0]
+        n_bytes = min(n_bytes, int(n_free * _SHARE_OF_FREE_BYTES))
     return max(_LEAST_ROWS, n_bytes // (4 * n_columns))
 
 
@@ -200,9 +205,12 @@ def _nearest_of_chunk(
     index: list[Tensor] = []
     for block in blocks:
         cosine = float32_product(rows, block.vectors.T).mul_(block.inverse_norms)
+        # Without seeking the rows out, for which the host would have to wait.
         column = own - block.first
-        row = ((column >= 0) & (column < len(block.vectors))).nonzero()[:, 0]
-        cosine[row, column[row]] = -torch.inf
+        is_here = (column >= 0) & (column < len(block.vectors))
+        at = column.clamp(0, len(block.vectors) - 1)[:, None]
+        kept = cosine.gather(1, at).masked_fill_(is_here[:, None], -torch.inf)
+        cosine.scatter_(1, at, kept)
         top, where = top_k(cosine, min(k, cosine.shape[1]))
         best.append(top)
         index.append(where + block.first)

@@ -83,10 +83,11 @@ class LayerExemplars:
         """Write the maps of the images that came in over those that went out."""
         is_new = order >= self.k
         old_slot = self.slot.gather(1, order.clamp(max=self.k - 1))
-        is_kept = torch.zeros_like(is_new)
-        unit, row = (~is_new).nonzero(as_tuple=True)
-        is_kept[unit, old_slot[unit, row]] = True
-        free = is_kept.to(torch.uint8).argsort(dim=1, stable=True)
+        # New images mark a column beyond the slots. To seek the kept ones out would make the host
+        # wait for the device, once more in every layer.
+        is_kept = torch.zeros((len(order), self.k + 1), dtype=torch.uint8, device=order.device)
+        is_kept.scatter_(1, torch.where(is_new, self.k, old_slot), 1)
+        free = is_kept[:, : self.k].argsort(dim=1, stable=True)
         nth_new = (is_new.cumsum(dim=1) - 1).clamp(min=0)
         self.slot = torch.where(is_new, free.gather(1, nth_new), old_slot)
 

@@ -20,6 +20,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers.activations import NewGELUActivation
 from transformers.models.gptj.modeling_gptj import GPTJAttention
 
+from builder.devices import float32_sums
+
 
 @contextmanager
 def fused_kernels(model: Any) -> Iterator[None]:
@@ -29,6 +31,7 @@ def fused_kernels(model: Any) -> Iterator[None]:
     is causal, and attention over equally many queries and keys needs none written out.
     """
     with ExitStack() as stack:
+        stack.enter_context(float32_sums())
         for module in model.modules():
             if isinstance(module, GPTJAttention) and hasattr(module, "_attn"):
                 _replace_attention(module, stack)

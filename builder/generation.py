@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import cache as remember
 from typing import Any, Protocol
 
 import torch
@@ -148,8 +149,8 @@ def generate_greedily(
         Token ids (batch, n) int64, n <= max_new_tokens. After a row's end-of-text token come
         whatever tokens the model goes on with; generation ends when every row has one.
     """
-    ends = _end_tokens(model)
     device = first_logits.device
+    ends = torch.tensor(_end_tokens(model), dtype=torch.int64, device=device)
     batch = len(first_logits)
     prefix = cache.get_seq_length()
     tokens = [first_logits.argmax(dim=-1)]
@@ -204,20 +205,24 @@ def with_cache(model: Any, cache: Cache) -> dict[str, Cache]:
 
     It is called `cache`, and `past_key_values` before transformers 5.24.
     """
-    takes = inspect.signature(type(model).forward).parameters
-    return {"cache" if "cache" in takes else "past_key_values": cache}
+    return {_cache_argument(type(model).forward): cache}
+
+
+@remember
+def _cache_argument(forward: Callable[..., Any]) -> str:
+    takes = inspect.signature(forward).parameters
+    return "cache" if "cache" in takes else "past_key_values"
 
 
 def cut_at_end(model: Any, token_ids: list[int]) -> list[int]:
     """Drop the end-of-text token and all after it."""
-    ends = set(_end_tokens(model).tolist())
+    ends = _end_tokens(model)
     stop = next((i for i, token in enumerate(token_ids) if token in ends), len(token_ids))
     return token_ids[:stop]
 
 
-def _end_tokens(model: Any) -> Tensor:
+def _end_tokens(model: Any) -> list[int]:
     end = model.generation_config.eos_token_id
     if end is None:
         end = model.config.get_text_config(decoder=True).eos_token_id
-    ids = [] if end is None else [end] if isinstance(end, int) else list(end)
-    return torch.tensor(ids, dtype=torch.int64, device=model.device)
+    return [] if end is None else [end] if isinstance(end, int) else list(end)

@@ -66,8 +66,12 @@ class RayJob:
 def ray_job(
     captioner: str, device: str, dtype: str | None, settings: BuildSettings, execution: Execution
 ) -> RayJob:
-    """Make a job whose tasks take a GPU each, where they run on CUDA, and a CPU a process."""
+    """Make a job whose tasks take a GPU each, where they run on CUDA, and a CPU a process.
+
+    Which GPU, Ray says: a task sees no other, and sees it as the first, so a number is dropped.
+    """
     folder = Path(captioner).expanduser()
+    device = "cuda" if device.startswith("cuda") else device
     return RayJob(
         captioner=str(folder.resolve()) if folder.is_dir() else captioner,
         device=device,

@@ -27,6 +27,7 @@ from builder.batch_size import measured_batch_size
 from builder.captioner import Captioner
 from builder.coco import CocoDataset
 from builder.detection import Detector
+from builder.devices import is_out_of_memory
 from builder.images import iterate_batches
 from builder.language_model import LanguageModel
 from builder.prefetch import prefetch
@@ -199,7 +200,9 @@ class ShardBuilder:
                         self._run_batch(batch.image_ids, batch.pixels, batch.thumbnails, collected)
                     n_seen += len(batch.image_ids) + len(batch.skipped)
                     progress(n_seen)
-                yield ShardResult(shard, collected.tables(), skipped)
+                tables = collected.tables()
+                del collected  # else the next shard's would stand beside it on the device
+                yield ShardResult(shard, tables, skipped)
 
     def _new_tables(self) -> ShardTables:
         return ShardTables(
@@ -248,8 +251,3 @@ class ShardBuilder:
             f"{self.captioner.dtype}. Use a type of fewer bytes (--dtype bfloat16), a device with "
             "more memory, or --device cpu; what is done is kept, and the same command goes on."
         )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error means that a device's memory, or the host's, was used up."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -28,11 +28,11 @@ import torch
 from torch import Tensor, nn
 
 from atlas_db.errors import CaptionerError, DatasetError, RunError
+from builder.devices import is_out_of_memory
 from builder.full_disk import explain_full_disk
 from builder.fused import fused_kernels
 from builder.run_lock import lock_run
 from builder.settings import Progress, no_progress
-from builder.shard_builder import is_out_of_memory
 from builder.training.caption_loss import FrozenLanguage, caption_tokens, summed_loss
 from builder.training.checkpoints import FULL_DISK_ADVICE, load_checkpoint, save_checkpoint
 from builder.training.features import FeatureBatch, FeatureSource

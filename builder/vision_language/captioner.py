@@ -22,6 +22,7 @@ from builder.architectures import architecture_of_config
 from builder.captioner import TOKENIZER_FILES, Captioner
 from builder.captioner_config import VLM, CaptionerConfig, Part, write_config
 from builder.device_memory import check_memory, pass_memory
+from builder.devices import float32_sums
 from builder.loading import load_pretrained, quiet
 from builder.parts import hub_folder, local_path, part_files
 from builder.vision_language.families import VisionLanguageFamily, family_of
@@ -66,7 +67,8 @@ class VisionLanguageCaptioner(Captioner):
         """Turn normalised pixels into the image's vectors, as the model itself does."""
         pixels = pixels.to(device=self.device, dtype=self.dtype, non_blocking=True)
         packed = self.family.pack(pixels, self.model.config)
-        found = self.model.model.get_image_features(**packed, return_dict=True).pooler_output
+        with float32_sums():
+            found = self.model.model.get_image_features(**packed, return_dict=True).pooler_output
         joined = found if isinstance(found, Tensor) else torch.stack(list(found))
         vectors = joined.reshape(len(pixels), -1, self.d_model)
         # A newline follows them in the sequence, not in the grid.
