@@ -10,6 +10,7 @@ from flask import Response, request
 from werkzeug.datastructures import Accept
 from werkzeug.http import parse_accept_header
 
+from api.errors import ApiError
 from atlas_db.packed_json import pack_bytes
 
 #: May be kept, but is asked for again each time (and then costs a 304), so that nobody who reads
@@ -37,10 +38,22 @@ _TEXT_LIKE = (
 
 
 def tag(response: Response, etag: str, *, cache_control: str = REVALIDATE) -> Response:
-    """Give an answer its ETag and Cache-Control, and make it a 304 if the client has it."""
+    """Give an answer its ETag and Cache-Control, and make it a 304 if the client has it.
+
+    Raises:
+        ApiError: The client asks by If-Match for another than this (status 412).
+    """
     response.set_etag(etag, weak=True)
     response.headers["Cache-Control"] = cache_control
-    return response.make_conditional(request)  # type: ignore[return-value]
+    conditional = response.make_conditional(request)
+    if conditional.status_code == 412:
+        raise ApiError(
+            412,
+            "another_atlas",
+            "What is served is not what If-Match names.",
+            "Leave If-Match out: answers have weak ETags, which it never matches.",
+        )
+    return conditional  # type: ignore[return-value]
 
 
 def client_has(etag: str) -> bool:

@@ -42,6 +42,14 @@ def test_an_etag_rests_on_the_content_hash_and_gives_304(
     assert (other.status_code, other.data) == (200, first.data)
 
 
+@pytest.mark.parametrize("route", ["/api/v1/units/0/0", "/api/v1/sql?q=SELECT+1"])
+def test_who_wants_another_atlas_is_told_so(client: FlaskClient, route: str) -> None:
+    response = client.get(route, headers={"If-Match": '"of another atlas"'})
+    assert response.status_code == 412
+    assert response.get_json()["error"]["code"] == "another_atlas"
+    assert "If-Match" in response.get_json()["error"]["hint"]
+
+
 def test_what_is_not_there_is_404_whatever_the_client_has(client: FlaskClient) -> None:
     etag = client.get("/api/v1/atlas").headers["ETag"]
     for route in ("/api/v1/units/99/0", "/api/v1/concepts/qqqq", "/api/v1/units/0/0/exemplars/16"):
