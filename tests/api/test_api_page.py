@@ -10,6 +10,7 @@ from apiflask import APIFlask
 from click.testing import CliRunner
 from flask.testing import FlaskClient
 
+from api import server
 from atlas_db.sql_rules import MAX_STATEMENT_BYTES
 from atlas_db.sql_sandbox import SqlLimits
 from neuron_atlas.cli import main
@@ -41,7 +42,7 @@ def test_its_addresses_are_the_application_s(app: APIFlask) -> None:
     }
     table = PAGE[PAGE.index("| address") : PAGE.index("- Lists take")]
     told = {address.partition("?")[0] for address in re.findall(r"`(/[^`]*)`", table)}
-    assert told | {"/images/{image_id}/thumbnail.webp"} == rules
+    assert told == rules
 
 
 def test_its_filters_are_parameters(client: FlaskClient) -> None:
@@ -70,6 +71,13 @@ def test_its_limits_are_the_defaults() -> None:
         f"| at once | {limits.n_at_once} run and",
     ):
         assert text in PAGE
+
+
+def test_its_connections_are_the_server_s() -> None:
+    assert server.MAX_CONNECTIONS == 1000
+    assert "A thousand connections" in PAGE
+    assert f"less {server._OTHER_FILES} " in PAGE
+    assert f"for {server.IDLE_S} seconds is closed" in PAGE
 
 
 def test_its_options_exist() -> None:
