@@ -125,7 +125,7 @@ def test_an_image_is_reached_by_its_number(open_page: OpenPage, built_site: Any)
     ("typed", "said", "offered"),
     [
         ("watre", "No unit promotes “watre”. Did you mean:", "water"),
-        ("pizzas", "No unit promotes “pizzas”. Of the same stem, and near it:", "pizza"),
+        ("pizzas", "No unit promotes “pizzas”. Of the same stem:", "pizza"),
         ("L7.U1", "This atlas has layers 0 to 2.", None),
         ("L1.U99", "A layer of this atlas has units 0 to 31.", None),
         (

@@ -143,7 +143,10 @@ export class Finder {
     return { kind: "concept", text: visible(concept), note: note || counted, href: this.href(`c/${slug || concept}.html`) };
   }
 
-  /** Answer what was typed: { rows, words }, `words` being a sentence where nothing fits. */
+  /**
+   * Answer what was typed: { rows, words, later }, `words` being a sentence where nothing fits,
+   * `later`, where there is one, a promise of further rows.
+   */
   async find(typed, limit = 8) {
     const query = typed.trim();
     if (!query) return { rows: [], words: "" };
@@ -197,8 +200,9 @@ export class Finder {
     const family = await this.family(word);
     if (family.length) {
       const kin = family.slice(0, limit >> 1).map((entry) => this.concept(entry));
-      const related = (await this.related(kin[0])).slice(0, limit - kin.length);
-      return { rows: [...kin, ...related], words: `${none} Of the same stem${related.length ? ", and near it" : ""}:` };
+      // What is related comes after: the family is at hand.
+      const later = this.related(kin[0]).then((rows) => rows.slice(0, limit - kin.length));
+      return { rows: kin, words: `${none} Of the same stem:`, later };
     }
     const near = await this.near(word);
     if (near.length) return { rows: near.slice(0, limit).map((entry) => this.concept(entry)), words: `${none} Did you mean:` };

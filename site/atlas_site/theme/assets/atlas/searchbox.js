@@ -32,10 +32,15 @@ export function attachSearch(input, list, finder) {
       said.textContent = words;
       parts.push(said);
     }
-    rows.forEach((row, i) => parts.push(option(row, `${list.id}-${i}`, input.value.trim())));
     list.replaceChildren(...parts);
+    add(rows);
     input.setAttribute("aria-expanded", String(rows.length > 0));
     activate(-1);
+  };
+
+  const add = (rows) => {
+    const first = options().length;
+    list.append(...rows.map((row, i) => option(row, `${list.id}-${first + i}`, input.value.trim())));
   };
 
   const answer = async () => {
@@ -43,6 +48,7 @@ export function attachSearch(input, list, finder) {
     try {
       const found = await finder.find(input.value);
       if (mine === latest) show(found);
+      found.later?.then((rows) => mine === latest && add(rows));
       return found;
     } catch {
       show({ rows: [], words: "The search index could not be read from this site." });
