@@ -217,6 +217,11 @@ def test_code_and_permalink_are_copied(open_page: OpenPage) -> None:
     sql.get_by_role("button", name="Copy").click()
     sql.get_by_text("Copied", exact=True).wait_for()
     assert _pasted(page) == "".join(str(sql.locator("code").text_content()).split())
+    for has, wanted in (("/api/", "/api/v1/units/1/4"), ("Neuron atlas", "L1.U4.Neuronatlas")):
+        block = page.locator(".na-yourself pre", has_text=has)
+        block.get_by_role("button", name="Copy").click()
+        block.get_by_text("Copied", exact=True).wait_for()
+        assert _pasted(page).startswith(wanted)
     page.get_by_role("button", name="Copy link to this page").click()
     page.get_by_role("button", name="Copied").last.wait_for()
     assert _pasted(page) == page.url
@@ -262,6 +267,24 @@ def test_strength_and_form_are_remembered(open_page: OpenPage, clear_unit: UnitR
     assert page.locator("html").get_attribute("data-form") == "none"
     page.goto(page.url.rsplit("/u/")[0] + "/i/139.html")
     assert page.locator("button[data-form=none]").get_attribute("aria-pressed") == "true"
+
+
+def test_the_threshold_is_remembered_on_all_pages(
+    open_page: OpenPage, clear_unit: UnitRecord
+) -> None:
+    page = open_page(_address(clear_unit))
+    tile = _first_tile(page)
+    _choose(page, "mask")
+    page.locator(".na-grid .na-map canvas").first.wait_for(state="attached")
+    strict = _pixels(tile)
+    threshold = page.get_by_label("Percentile").first
+    threshold.fill("80")
+    page.locator(".na-percentile output").first.get_by_text("80").wait_for()
+    page.wait_for_timeout(300)
+    assert np.abs(_pixels(tile) - strict).mean() > ALIKE
+    page.goto(page.url.rsplit("/u/")[0] + "/c/water.html")
+    assert page.locator("html").get_attribute("data-form") == "mask"
+    assert page.get_by_label("Percentile").first.input_value() == "80"
 
 
 def test_the_browser_masks_as_the_atlas_does(open_page: OpenPage, clear_unit: UnitRecord) -> None:

@@ -138,7 +138,10 @@ function apply() {
   for (const button of document.querySelectorAll("button[data-form]")) {
     button.setAttribute("aria-pressed", String(button.dataset.form === chosen.form));
   }
-  for (const input of document.querySelectorAll("[data-strength]")) input.value = 100 * chosen.strength;
+  for (const input of document.querySelectorAll("[data-strength]")) {
+    input.value = 100 * chosen.strength;
+    input.nextElementSibling.textContent = `${Math.round(100 * chosen.strength)} %`;
+  }
   for (const input of document.querySelectorAll("[data-percentile]")) {
     input.value = chosen.percentile;
     input.nextElementSibling.textContent = chosen.percentile;
@@ -182,9 +185,9 @@ const FORMS = [
   ["none", "None", "The photograph alone"],
 ];
 
-function slider(name, words, low, high, step) {
+function slider(name, words, meaning, low, high, step) {
   const label = document.createElement("label");
-  label.className = `na-${name}`;
+  Object.assign(label, { className: `na-${name}`, title: meaning });
   const input = document.createElement("input");
   Object.assign(input, { type: "range", min: low, max: high, step });
   input.dataset[name] = "";
@@ -205,7 +208,9 @@ function buildControls(place) {
     group.append(button);
   }
   place.replaceChildren(
-    group, slider("strength", "Strength", 0, 100, 5), slider("percentile", "Percentile", 80, 99, 1),
+    group,
+    slider("strength", "Strength", "How much of the photograph the drawing covers", 0, 100, 5),
+    slider("percentile", "Percentile", "What lies above this percentile of its own map is kept", 80, 99, 1),
   );
 }
 
