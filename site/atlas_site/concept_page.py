@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from html import escape
 from urllib.parse import quote
 
 from atlas_db.queries import SQL_OF
-from atlas_db.records import ConceptRecord, ConceptUnit
+from atlas_db.records import ConceptRecord, ConceptUnit, UnitSummary
 from atlas_site.addresses import CONCEPTS_PAGE, EXPLORE_PAGE, base_of, concept_address
 from atlas_site.charts import bars_svg
 from atlas_site.context import Site
@@ -20,6 +20,7 @@ from atlas_site.pieces import (
     code_block,
     concept_chip,
     hint,
+    is_silent,
     link,
     tile,
     token_chips,
@@ -35,11 +36,55 @@ N_PICTURED_UNITS = 8
 N_LINED_UNITS = 24
 _N_TILES = 3
 
+#: Cards of units that are kept: concepts of one stem follow one another, and share units.
+_N_CARDS = 1 << 13
+
 TilesOf = Callable[[int], Sequence[Tile]]
 
 
-def concept_page(site: Site, record: ConceptRecord, tiles_of: TilesOf) -> FilledPage:
-    """Make a concept's page; `tiles_of` gives a unit's first exemplars by its uid."""
+class UnitCards:
+    """The cards of units on the pages of concepts, those shown last kept as they were made.
+
+    Args:
+        tiles_of: Gives a unit's first exemplars by its uid.
+    """
+
+    def __init__(self, site: Site, tiles_of: TilesOf, n_kept: int = _N_CARDS) -> None:
+        self._site, self._tiles_of, self._n_kept = site, tiles_of, n_kept
+        self._kept: OrderedDict[int, tuple[str, str]] = OrderedDict()
+
+    def card(self, base: str, row: ConceptUnit) -> str:
+        """Show a unit with its rank and probability among those that promote a concept."""
+        uid, kept = row.unit.uid, self._kept
+        if uid not in kept:
+            kept[uid] = self._parts(base, row.unit)
+            if len(kept) > self._n_kept:
+                kept.popitem(last=False)
+        name, rest = kept[uid]
+        return (
+            f'<article class="na-card"><header><h3>{name}</h3>'
+            f"<small>rank {row.rank}, probability {number(row.prob, 2)}</small></header>{rest}"
+        )
+
+    def _parts(self, base: str, unit: UnitSummary) -> tuple[str, str]:
+        """Make a card's name, and all that is below its figures."""
+        site, strip = self._site, ""
+        tiles = () if is_silent(unit) else self._tiles_of(unit.uid)[:_N_TILES]
+        if tiles:
+            style = strip_style([heatmap for _, heatmap in tiles], site.grid)
+            shown = "".join(
+                tile(site, base, image_id, index) for index, (image_id, _) in enumerate(tiles)
+            )
+            strip = f'<div class="na-few na-three" style="{style}">{shown}</div>'
+        return (
+            link(site.unit_link(base, unit), unit.name, ' class="na-u"'),
+            f"{strip}<p>{token_chips(unit.top_tokens[:6])}</p>"
+            f'<p class="na-badges">{badges(unit, site.info.n_images)}</p></article>',
+        )
+
+
+def concept_page(site: Site, record: ConceptRecord, cards: UnitCards) -> FilledPage:
+    """Make a concept's page."""
     concept = record.summary
     address = concept_address(concept.slug)
     base = base_of(address)
@@ -50,7 +95,7 @@ def concept_page(site: Site, record: ConceptRecord, tiles_of: TilesOf) -> Filled
         + f'<p class="na-lead">{counted(concept.n_units, "unit")} in '
         + f"{counted(concept.n_layers, 'layer')} {hint(base, 'concept', 'promote it')}.</p>"
         + _near(site, base, record)
-        + _units(site, base, record, tiles_of)
+        + _units(site, base, record, cards)
         + _yourself(record)
     )
     return FilledPage(
@@ -93,12 +138,11 @@ def _near(site: Site, base: str, record: ConceptRecord) -> str:
     return f'<section class="na-columns na-near">{"".join(columns)}</section>' if columns else ""
 
 
-def _units(site: Site, base: str, record: ConceptRecord, tiles_of: TilesOf) -> str:
+def _units(site: Site, base: str, record: ConceptRecord, cards: UnitCards) -> str:
     units = record.units
-    cards = "".join(
-        _card(site, base, row, tiles_of(row.unit.uid)) for row in units[:N_PICTURED_UNITS]
-    )
-    lines = "".join(_line(site, base, row) for row in units[N_PICTURED_UNITS:][:N_LINED_UNITS])
+    pictured = "".join([cards.card(base, row) for row in units[:N_PICTURED_UNITS]])
+    rest = units[N_PICTURED_UNITS:][:N_LINED_UNITS]
+    lines = "".join([_line(site, base, row) for row in rest])
     more = f'<ul class="na-units na-wide">{lines}</ul>' if lines else ""
     shown = min(len(units), N_PICTURED_UNITS + N_LINED_UNITS)
     left = record.summary.n_units - shown
@@ -110,26 +154,7 @@ def _units(site: Site, base: str, record: ConceptRecord, tiles_of: TilesOf) -> s
     )
     return (
         f"<section><h2>Units that promote it</h2>{HEAT_CONTROLS}"
-        f'<div class="na-cards">{cards}</div>{more}</section>'
-    )
-
-
-def _card(site: Site, base: str, row: ConceptUnit, tiles: Sequence[Tile]) -> str:
-    unit = row.unit
-    strip = ""
-    if tiles:
-        tiles = tiles[:_N_TILES]
-        style = strip_style([heatmap for _, heatmap in tiles], site.grid)
-        shown = "".join(
-            tile(site, base, image_id, index) for index, (image_id, _) in enumerate(tiles)
-        )
-        strip = f'<div class="na-few na-three" style="{style}">{shown}</div>'
-    name = link(site.unit_link(base, unit), unit.name, ' class="na-u"')
-    return (
-        f'<article class="na-card"><header><h3>{name}</h3>'
-        f"<small>rank {row.rank}, probability {number(row.prob, 2)}</small></header>{strip}"
-        f"<p>{token_chips(unit.top_tokens[:6])}</p>"
-        f'<p class="na-badges">{badges(unit, site.info.n_images)}</p></article>'
+        f'<div class="na-cards">{pictured}</div>{more}</section>'
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -92,6 +92,11 @@ class Site:
     layers: frozenset[int]  # that get pages
     concepts: Mapping[str, ConceptLink]
     pictures: Collection[int]  # images whose thumbnail lies in the site
+    #: `kinds` once more: a byte of bytes is had in a third of the time of one of an array.
+    _kind_of: bytes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_kind_of", self.kinds.astype(np.uint8).tobytes())
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -104,7 +109,7 @@ class Site:
 
     def uid_link(self, uid: int) -> str | None:
         """Address a unit's page from the root, or None where it has none."""
-        kind = self.kinds[uid]
+        kind = self._kind_of[uid]
         if kind == NO_PAGE:
             return None
         layer, unit = divmod(uid, self.info.units_per_layer)

@@ -21,6 +21,9 @@ from atlas_site.publish import Publisher
 from atlas_site.request import FillRequest, SiteReport
 from atlas_site.second_build import mark_complete
 
+#: What DuckDB may take in the process that leads: it reads columns and lists, each of them once.
+_DATABASE_MB = 128
+
 
 def fill_site(rendered: Path, out: Path, request: FillRequest) -> SiteReport:
     """Publish what MkDocs rendered and all that the atlas adds.
@@ -35,7 +38,7 @@ def fill_site(rendered: Path, out: Path, request: FillRequest) -> SiteReport:
         ValueError: A layer that the atlas does not have, a limit below 0.
     """
     start = time.monotonic()
-    engine = open_atlas(request.database)
+    engine = open_atlas(request.database, memory_mb=_DATABASE_MB)
     try:
         with engine.connect() as connection, tempfile.TemporaryDirectory() as scratch:
             scope = _scope(queries.atlas_info(connection), request.options)

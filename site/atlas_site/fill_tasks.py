@@ -14,19 +14,19 @@ from typing import Any, TypeVar
 
 from atlas_db import queries
 from atlas_db.connection import Connection, open_atlas
-from atlas_db.known_summaries import KnownSummaries
 from atlas_db.queries.statements import collector_paused
 from atlas_db.records import ConceptSummary, ImageSummary, UnitRecord
-from atlas_site.concept_page import concept_page
+from atlas_site.concept_page import UnitCards, concept_page
 from atlas_site.context import GROUPED, OWN_PAGE, Site
 from atlas_site.explore_files import SHARD_UNITS, concept_shards, concept_unit_file, row_files
 from atlas_site.find_index import FindFile
 from atlas_site.first_exemplars import FirstExemplars
 from atlas_site.group_page import group_page
 from atlas_site.image_page import image_page
-from atlas_site.image_tables import attributions_page
+from atlas_site.image_tables import AttributionTables
 from atlas_site.measured import N_TEXTS
 from atlas_site.publish import Writer
+from atlas_site.recent_summaries import RecentSummaries
 from atlas_site.shell import FilledPage, Shell
 from atlas_site.unit_page import unit_page
 
@@ -37,7 +37,7 @@ _TASK_UNITS = 2000
 _TASK_IMAGES = 100
 _TASK_CONCEPTS = 500
 #: What a process lets DuckDB take: each range is read once, and never asked for again.
-_DATABASE_MB = 128
+_DATABASE_MB = 48
 #: Units whose rows for the explore page one task writes: whole files of them.
 _TASK_ROWS = 64 * SHARD_UNITS
 
@@ -129,8 +129,9 @@ class Workplace:
         # One thread a statement: the processes share the cores already.
         self._engine = open_atlas(work.database, threads=1, memory_mb=_DATABASE_MB)
         self.connection: Connection = self._engine.connect()
-        KnownSummaries(work.summaries).remember(self.connection)
+        RecentSummaries(work.summaries).remember(self.connection)
         self.exemplars = FirstExemplars(work.exemplars, info.n_units, info.n_patch, "r+")
+        self.cards = UnitCards(self.site, self.exemplars.of)
 
     def close(self) -> None:
         """Let go of the atlas and of the files beside it."""
@@ -180,14 +181,16 @@ class Workplace:
     def _images(self, task: Task, tell: Callable[[int], None]) -> Iterator[FilledPage]:
         ablations = queries.ablations(self.connection, task.first, task.last)
         for record in queries.image_records(self.connection, task.first, task.last):
-            yield image_page(self.site, record, ablations.get(record.summary.image_id, ()))
+            tables = AttributionTables(self.site, record)
+            ablated = ablations.get(record.summary.image_id, ())
+            yield image_page(self.site, record, tables, ablated)
             if record.targets:
-                yield attributions_page(self.site, record)
+                yield tables.page()
             tell(1)
 
     def _concepts(self, task: Task, tell: Callable[[int], None]) -> Iterator[FilledPage]:
         for record in queries.concept_records(self.connection, task.first, task.last):
-            yield concept_page(self.site, record, self.exemplars.of)
+            yield concept_page(self.site, record, self.cards)
             tell(1)
 
     def _explore_files(self, task: Task) -> Iterator[FindFile]:

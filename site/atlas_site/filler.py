@@ -32,7 +32,7 @@ Row = TypeVar("Row")
 
 #: Units among which "random" chooses, and rows of a list read at once.
 _N_NOTABLE = 400
-_PART = 1000
+_PART = 20_000
 
 
 def _all(read: Callable[..., Page[Row]], connection: Connection) -> list[Row]:

@@ -8,6 +8,7 @@ written row by row: mapped into memory, all of it would count as theirs.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,9 @@ import numpy.typing as npt
 from atlas_db.records import ExemplarRecord
 
 N_FIRST = 4
+
+#: What a row begins with: how many exemplars there are, and their images; their maps follow.
+_HEAD = struct.Struct(f"<B{N_FIRST}q")
 
 Tile = tuple[int, npt.NDArray[np.uint8]]
 
@@ -36,7 +40,7 @@ class FirstExemplars:
         self, path: Path, n_units: int, n_patch: int, mode: Literal["w+", "r+"] = "w+"
     ) -> None:
         kind = np.dtype(
-            [("n", "u1"), ("image_id", "i8", (N_FIRST,)), ("maps", "u1", (N_FIRST, n_patch))]
+            [("n", "u1"), ("image_id", "<i8", (N_FIRST,)), ("maps", "u1", (N_FIRST, n_patch))]
         )
         self._kind = kind
         # Unbuffered: what one process writes, another reads.
@@ -57,8 +61,10 @@ class FirstExemplars:
     def of(self, uid: int) -> list[Tile]:
         """Give (image_id, heatmap) of each that was kept; heatmaps are uint8, (n_patch,)."""
         self._file.seek(uid * self._kind.itemsize)
-        row = np.frombuffer(self._file.read(self._kind.itemsize), self._kind)[0]
-        return [(int(row["image_id"][place]), row["maps"][place]) for place in range(row["n"])]
+        row = self._file.read(self._kind.itemsize)
+        n, *ids = _HEAD.unpack_from(row)
+        maps = np.frombuffer(row, np.uint8, offset=_HEAD.size).reshape(N_FIRST, -1)
+        return list(zip(ids[:n], maps[:n], strict=True))
 
     def close(self) -> None:
         """Let go of the file."""

@@ -9,7 +9,7 @@ from atlas_db.queries import SQL_OF
 from atlas_db.records import AttributionRecord, ImageRecord, TargetRecord
 from atlas_site.addresses import IMAGES_PAGE, base_of, image_address
 from atlas_site.context import Site
-from atlas_site.image_tables import attributed_unit_link, first_attributions
+from atlas_site.image_tables import AttributionTables, attributed_unit_link
 from atlas_site.measured import ablation_curves
 from atlas_site.pieces import (
     HEAT_CONTROLS,
@@ -34,7 +34,10 @@ _TURNED_BELOW = -0.3
 
 
 def image_page(
-    site: Site, record: ImageRecord, ablations: Sequence[AblationRecord] = ()
+    site: Site,
+    record: ImageRecord,
+    tables: AttributionTables,
+    ablations: Sequence[AblationRecord] = (),
 ) -> FilledPage:
     """Make an image's page, with its ablation curve where one was measured."""
     image = record.summary
@@ -48,7 +51,7 @@ def image_page(
         trail(base, [(IMAGES_PAGE, "Images")], turns(base, previous, following, noun="image"))
         + f'<h1>Image {image.image_id}</h1><div class="na-image">'
         + f"<div>{_targets(site, base, record)}</div>{_said(site, base, record)}</div>"
-        + first_attributions(site, base, record)
+        + tables.first()
         + ablation_curves(base, ablations, record.targets)
         + _yourself(record)
     )

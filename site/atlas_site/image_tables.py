@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from atlas_db.records import AttributionRecord, ImageRecord, TargetRecord
 from atlas_site.addresses import (
@@ -20,6 +21,8 @@ from atlas_site.text import count, number, prose
 _N_FIRST = 20
 _N_TOKENS = 2
 
+_UNITS = "units, each at its best patch"
+_PAIRS = "pairs of a unit and a patch"
 _HEAD = (
     "<thead><tr><th>unit</th><th>promotes</th>"
     '<th title="z times gradient, in logits of the target word">attribution</th>'
@@ -29,46 +32,54 @@ _HEAD = (
 )
 
 
-def first_attributions(site: Site, base: str, record: ImageRecord) -> str:
-    """Show the units that add most to each target word, and lead to the rest."""
-    if not record.targets:
-        return ""
-    shown = "".join(
-        f"<h2>What adds to “{prose(target.word)}”</h2>"
-        + _table(site, base, _of(record.units, target)[:_N_FIRST], "units, each at its best patch")
-        for target in record.targets
-    )
-    address = base + attributions_address(record.summary.image_id)
-    n_rows = len(record.units) + len(record.pairs)
-    return f'{shown}<p><a href="{address}">All {count(n_rows)} attributions of this image</a></p>'
+class AttributionTables:
+    """The tables of an image: its own page begins them, the page beside it has them whole."""
 
-
-def attributions_page(site: Site, record: ImageRecord) -> FilledPage:
-    """Make the page of all that is kept of an image's attributions."""
-    image = record.summary
-    address = attributions_address(image.image_id)
-    base = base_of(address)
-    tables = "".join(
-        f"<h2>The top {count(len(rows))} {what} for “{prose(target.word)}”</h2>"
-        + _table(site, base, rows, what)
-        for target in record.targets
-        for rows, what in (
-            (_of(record.units, target), "units, each at its best patch"),
-            (_of(record.pairs, target), "pairs of a unit and a patch"),
+    def __init__(self, site: Site, record: ImageRecord) -> None:
+        self._record = record
+        self._base = base_of(attributions_address(record.summary.image_id))
+        # The rows of both pages are the same: both lie at the same depth.
+        self._units, self._pairs = (
+            [_rows(site, self._base, _of(rows, target)) for target in record.targets]
+            for rows in (record.units, record.pairs)
         )
-    )
-    own = image_address(image.image_id)
-    return FilledPage(
-        address=address,
-        title=f"Attributions of image {image.image_id}",
-        description=f"All units and patches that add to the caption of image {image.image_id}",
-        content=(
-            trail(base, [(IMAGES_PAGE, "Images"), (own, f"Image {image.image_id}")])
-            + f"<h1>Attributions of image {image.image_id}</h1>"
-            + f'<p class="na-hint">{hint(base, "attribution", "Attribution")} is z times gradient, '
-            "in logits of the target word.</p>" + tables
-        ),
-    )
+
+    def first(self) -> str:
+        """Show the units that add most to each target word, and lead to the rest."""
+        record = self._record
+        if not record.targets:
+            return ""
+        shown = "".join(
+            f"<h2>What adds to “{prose(target.word)}”</h2>{table(_HEAD, rows[:_N_FIRST], _UNITS)}"
+            for target, rows in zip(record.targets, self._units, strict=True)
+        )
+        address = self._base + attributions_address(record.summary.image_id)
+        n_rows = len(record.units) + len(record.pairs)
+        return (
+            f'{shown}<p><a href="{address}">All {count(n_rows)} attributions of this image</a></p>'
+        )
+
+    def page(self) -> FilledPage:
+        """Make the page of all that is kept of an image's attributions."""
+        image, base = self._record.summary, self._base
+        tables = "".join(
+            f"<h2>The top {count(len(rows))} {what} for “{prose(target.word)}”</h2>"
+            + table(_HEAD, rows, what)
+            for target, *both in zip(self._record.targets, self._units, self._pairs, strict=True)
+            for rows, what in zip(both, (_UNITS, _PAIRS), strict=True)
+        )
+        own = image_address(image.image_id)
+        return FilledPage(
+            address=attributions_address(image.image_id),
+            title=f"Attributions of image {image.image_id}",
+            description=f"All units and patches that add to the caption of image {image.image_id}",
+            content=(
+                trail(base, [(IMAGES_PAGE, "Images"), (own, f"Image {image.image_id}")])
+                + f"<h1>Attributions of image {image.image_id}</h1>"
+                + f'<p class="na-hint">{hint(base, "attribution", "Attribution")} is z times '
+                "gradient, in logits of the target word.</p>" + tables
+            ),
+        )
 
 
 def attributed_unit_link(site: Site, base: str, unit: AttributionRecord) -> str | None:
@@ -81,14 +92,19 @@ def _of(rows: Sequence[AttributionRecord], target: TargetRecord) -> list[Attribu
     return [row for row in rows if row.target == target.target]
 
 
-def _table(site: Site, base: str, rows: Sequence[AttributionRecord], what: str) -> str:
+def _rows(site: Site, base: str, rows: Sequence[AttributionRecord]) -> list[str]:
     columns = site.info.grid_columns
-    cells = (
-        f"<tr><td>{link(attributed_unit_link(site, base, row), row.name, ' class=na-u')}</td>"
-        f"<td>{token_chips(row.top_tokens[:_N_TOKENS])}</td>"
+    return [
+        f"<tr>{_unit_cells(attributed_unit_link(site, base, row), row.name, row.top_tokens)}"
         f"<td>{number(row.attribution)}</td><td>{number(row.z)}</td><td>{number(row.a)}</td>"
         f"<td>{number(row.gradient)}</td>"
         f"<td>{row.patch // columns}, {row.patch % columns}</td></tr>"
         for row in rows
+    ]
+
+
+@lru_cache(maxsize=1 << 14)
+def _unit_cells(address: str | None, name: str, tokens: tuple[str, ...]) -> str:
+    return (
+        f"<td>{link(address, name, ' class=na-u')}</td><td>{token_chips(tokens[:_N_TOKENS])}</td>"
     )
-    return table(_HEAD, cells, what)

@@ -17,6 +17,11 @@ from atlas_db.errors import SiteError
 
 MARKER = ".neuron-atlas-site.json"
 
+_BINARY = getattr(os, "O_BINARY", 0) | os.O_WRONLY  # without it Windows changes line ends
+_NEW = _BINARY | os.O_CREAT | os.O_EXCL
+_AGAIN = _BINARY | os.O_CREAT | os.O_TRUNC
+_MODE = 0o666  # less the umask
+
 
 def write_marker(out: Path, content: Mapping[str, Any]) -> None:
     """Say that a folder is a site of ours, and in which state."""
@@ -49,12 +54,10 @@ class Writer:
         names.add(name)
         self.n_bytes += len(content)
         path = f"{self.out}/{address}"  # a Path for each of many thousand files takes its time
-        if _holds(path, content):
+        if _put(path, content):
+            self.n_written += 1
+        else:
             self.n_unchanged += 1
-            return
-        with open(path, "wb", 0) as file:  # noqa: PTH123
-            file.write(content)
-        self.n_written += 1
 
     def absorb(self, other: Writer) -> None:
         """Take over what another process wrote into the same folder."""
@@ -107,11 +110,29 @@ class Publisher(Writer):
                 path.rmdir()
 
 
+def _put(path: str, content: bytes) -> bool:
+    """Write a file, and say so, unless it is there already with the same content."""
+    try:
+        # A new file is the rule: asking first whether there is one takes as long as opening it.
+        place = os.open(path, _NEW, _MODE)
+    except FileExistsError:
+        if _holds(path, content):
+            return False
+        place = os.open(path, _AGAIN)
+    try:
+        left = memoryview(content)
+        while left:
+            left = left[os.write(place, left) :]
+    finally:
+        os.close(place)
+    return True
+
+
 def _holds(path: str, content: bytes) -> bool:
     try:
         if os.stat(path).st_size != len(content):  # noqa: PTH116
             return False
-        with open(path, "rb") as file:  # noqa: PTH123
+        with open(path, "rb", 0) as file:  # noqa: PTH123
             return file.read() == content
-    except FileNotFoundError:
+    except FileNotFoundError:  # a link to nowhere
         return False

@@ -7,9 +7,9 @@ shows tile `--k` through `mask-image`; `heatmaps.js` reads the exact values back
 
 from __future__ import annotations
 
-import base64
 import struct
 import zlib
+from binascii import b2a_base64
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -24,20 +24,28 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
+_END = _chunk(b"IEND", b"")
+
+
 def grey_png(pixels: npt.NDArray[np.uint8]) -> bytes:
     """Encode an 8-bit greyscale picture: uint8, shape (height, width)."""
     height, width = pixels.shape
     rows = np.zeros((height, width + 1), np.uint8)  # the filter byte of each row: none
     rows[:, 1:] = pixels
-    return _png(rows, width)
+    return _png(rows)
 
 
-def _png(rows: npt.NDArray[np.uint8], width: int) -> bytes:
-    """Encode rows of pixels that begin with their filter byte."""
-    header = struct.pack(">IIBBBBB", width, len(rows), 8, 0, 0, 0, 0)
+def _png(rows: npt.NDArray[np.uint8]) -> bytes:
+    """Encode rows of pixels that begin with their filter byte: uint8, (height, width + 1)."""
     # Maps are hardly smaller at the highest level than at this, and take longer.
-    body = zlib.compress(rows.tobytes(), 6)
-    return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", body) + _chunk(b"IEND", b"")
+    body = zlib.compress(rows, 6)
+    return _head(*rows.shape) + _chunk(b"IDAT", body) + _END
+
+
+@lru_cache(maxsize=64)
+def _head(height: int, row_bytes: int) -> bytes:
+    header = struct.pack(">IIBBBBB", row_bytes - 1, height, 8, 0, 0, 0, 0)
+    return _SIGNATURE + _chunk(b"IHDR", header)
 
 
 @lru_cache(maxsize=64)
@@ -62,7 +70,7 @@ def _strip_rows(
     n_values = len(heatmaps) * rows * columns
     if len(values) != n_values + 1:
         raise ValueError(f"a heatmap must have {rows} x {columns} patches, got {len(heatmaps[0])}")
-    return values[_places(len(heatmaps), grid)]
+    return values.take(_places(len(heatmaps), grid))
 
 
 def strip_pixels(
@@ -78,10 +86,9 @@ def strip_pixels(
 def strip_style(heatmaps: Sequence[npt.NDArray[np.uint8]], grid: tuple[int, int]) -> str:
     """Give the CSS variables that a group of tiles needs: the strip and its measures."""
     rows, columns = grid
-    encoded = _png(_strip_rows(heatmaps, grid), len(heatmaps) * (columns + 2))
+    encoded = b2a_base64(_png(_strip_rows(heatmaps, grid)), newline=False).decode("ascii")
     return (
-        f"--n:{len(heatmaps)};--r:{rows};--c:{columns};"
-        f"--strip:url(data:image/png;base64,{base64.b64encode(encoded).decode('ascii')})"
+        f"--n:{len(heatmaps)};--r:{rows};--c:{columns};--strip:url(data:image/png;base64,{encoded})"
     )
 
 

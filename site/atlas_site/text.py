@@ -78,10 +78,11 @@ def number(value: float | None, digits: int = 3) -> str:
     """Print a number with so many significant digits, a real minus sign, no exponent for most."""
     if value is None:
         return "–"
-    if 1e-3 <= value < 1000:  # nearly always: the fast way
+    if 1e-3 <= value < 1000 or -1000 < value <= -1e-3:  # nearly always: the fast way
         shown = _SIGNIFICANT[digits] % value
         if "e" not in shown:
-            return shown[:-1] if shown[-1] == "." else shown
+            shown = shown[:-1] if shown[-1] == "." else shown
+            return shown if value > 0 else f"−{shown[1:]}"
     if not math.isfinite(value):
         return "–"
     if value == 0:

@@ -1,6 +1,7 @@
 """Tasks shared out among processes, or done in this one where there are few.
 
-Processes are spawned, since DuckDB does not survive a fork.
+DuckDB does not survive a fork, so processes come from one that has imported what they need and has
+opened nothing: what is imported lies in memory once for all of them.
 """
 
 from __future__ import annotations
@@ -10,11 +11,16 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing.context import BaseContext
 
 from atlas_site.fill_tasks import Filled, Kind, Task, Work, Workplace
 
 #: Units from which on more than one process is worth its start.
 MANY_UNITS = 20_000
+
+#: What processes have imported before they begin, and what those modules import late: SQLAlchemy
+#: DuckDB when it connects, pyarrow pandas where there is one.
+_PRELOADED = (Workplace.__module__, "duckdb_sqlalchemy", "pandas")
 
 #: Called with the kind of a task and how many steps more of it are done.
 Tell = Callable[[Kind, int], None]
@@ -47,8 +53,7 @@ def workers(work: Work, processes: int, tell: Tell) -> Iterator[Do]:
         finally:
             workplace.close()
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, _start, (work,)) as pool:
+    with ProcessPoolExecutor(processes, _context(), _start, (work,)) as pool:
 
         def do(tasks: Sequence[Task]) -> Iterator[Filled]:
             for filled in pool.map(_do, tasks):
@@ -56,6 +61,15 @@ def workers(work: Work, processes: int, tell: Tell) -> Iterator[Do]:
                 yield filled
 
         yield do
+
+
+def _context() -> BaseContext:
+    """Choose how processes begin: forked from a server of their own, or else spawned."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(_PRELOADED))
+    return context
 
 
 class _Process:

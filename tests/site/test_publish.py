@@ -1,6 +1,7 @@
 """The output folder: unchanged files are not touched, stale ones go, strangers' files stay."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,30 @@ def test_a_change_of_the_same_length_is_written(tmp_path: Path) -> None:
     _publish(tmp_path, {"a.html": b"old"})
     assert _publish(tmp_path, {"a.html": b"new"}).n_written == 1
     assert (tmp_path / "a.html").read_bytes() == b"new"
+
+
+def test_a_file_larger_than_one_write_takes_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda place, content: write(place, content[:1000]))
+    content = bytes(range(256)) * 10
+    _publish(tmp_path, {"a.html": content})
+    assert (tmp_path / "a.html").read_bytes() == content
+
+
+def test_a_shorter_file_leaves_nothing_of_a_longer_one(tmp_path: Path) -> None:
+    _publish(tmp_path, {"a.html": b"a long page"})
+    assert _publish(tmp_path, {"a.html": b"short"}).n_written == 1
+    assert (tmp_path / "a.html").read_bytes() == b"short"
+
+
+def test_a_link_to_nowhere_is_written_through(tmp_path: Path) -> None:
+    _publish(tmp_path / "out", {"a.html": b"a"})
+    (tmp_path / "out/a.html").unlink()
+    (tmp_path / "out/a.html").symlink_to(tmp_path / "elsewhere.html")
+    assert _publish(tmp_path / "out", {"a.html": b"b"}).n_written == 1
+    assert (tmp_path / "elsewhere.html").read_bytes() == b"b"
 
 
 def test_what_is_no_longer_made_is_removed(tmp_path: Path) -> None:
