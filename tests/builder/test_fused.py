@@ -1,6 +1,7 @@
 """Fused kernels against what transformers writes out: the same function, in less memory."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from transformers.activations import NewGELUActivation
 from transformers.models.gptj import modeling_gptj
 from transformers.models.gptj.modeling_gptj import GPTJAttention
 
+from builder import fused
 from builder.attribution import Recorder
 from builder.detection import Detector
 from builder.fused import fused_kernels
@@ -76,6 +78,28 @@ def test_gptj_attends_through_the_fused_kernel(monkeypatch: pytest.MonkeyPatch) 
         model.model(IDS)
     with pytest.raises(AssertionError, match="written out"):
         model.model(IDS)
+
+
+@pytest.mark.parametrize("family", ["gptj", "gpt2", "llama"])
+def test_no_mask_of_pairs_of_positions_is_written(
+    family: str, tokenizer: WordTokenizer, patches: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over patches and prompt the kernel is told that attention is causal; a step sees all."""
+    calls = []
+    real = torch.nn.functional.scaled_dot_product_attention
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
+        calls.append((query.shape[-2], key.shape[-2], options["is_causal"], options["attn_mask"]))
+        return real(query, key, value, **options)
+
+    for module in (torch.nn.functional, fused):
+        monkeypatch.setattr(module, "scaled_dot_product_attention", attend)
+    Detector(tiny_model(family), tokenizer, prompt_ids=[7, 8], max_new_tokens=3)(patches)
+    assert calls[: 3 * N_LAYERS] == [
+        *[(8, 8, True, None)] * N_LAYERS,
+        *[(1, 9, False, None)] * N_LAYERS,
+        *[(1, 10, False, None)] * N_LAYERS,
+    ]
 
 
 def test_gelu_is_one_kernel(monkeypatch: pytest.MonkeyPatch) -> None:

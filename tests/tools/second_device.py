@@ -75,12 +75,14 @@ class _Operations(TorchDispatchMode):
 
 
 class _Lists(TorchFunctionMode):
-    """`torch.tensor` of a list goes past the other mode."""
+    """Tensors that are made of lists go past the other mode."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         device = torch.device((kwargs or {}).get("device") or "cpu")
         if func is torch.tensor and device == DEVICE:
             return func(*args, **{**kwargs, "device": "cpu"}).to(DEVICE)
+        if func is Tensor.new_tensor and isinstance(args[0], DeviceTensor):
+            return torch.tensor(args[1], dtype=args[0].dtype).to(DEVICE)
         return func(*args, **(kwargs or {}))
 
 
