@@ -58,3 +58,42 @@ def test_no_measurement_on_a_cpu() -> None:
         pytest.fail("a pass was run")
 
     assert measured_batch_size(run, torch.device("cpu")) == CPU_BATCH_SIZE
+
+
+def test_on_cuda_each_pass_is_measured_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """14 GB and one for each image, of 80; cuBLAS, not PyTorch, finds no memory for the third."""
+    asked: list[object] = []
+    peak = 0
+
+    def run(n: int) -> None:
+        nonlocal peak
+        asked.append(n)
+        if n == 40:
+            raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate")
+        peak = (14 + n) * GB
+
+    def reset(device: torch.device) -> None:
+        nonlocal peak
+        asked.append("reset")
+        peak = 0
+
+    cuda = {
+        "mem_get_info": lambda device: (66 * GB, 80 * GB),
+        "empty_cache": lambda: asked.append("empty"),
+        "reset_peak_memory_stats": reset,
+        "synchronize": lambda device: asked.append("wait"),
+        "max_memory_allocated": lambda device: peak,
+    }
+    for name, stand_in in cuda.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    assert measured_batch_size(run, torch.device("cuda")) == 20
+    passes = [["empty", "reset", n, *(["wait"] if n != 40 else [])] for n in (1, 3, 40, 20)]
+    assert asked == [*(step for steps in passes for step in steps), "empty"]
+
+
+def test_another_error_of_a_pass_is_no_lack_of_memory() -> None:
+    def peak_bytes(n: int) -> int:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        fitting_batch_size(peak_bytes, 80 * GB)

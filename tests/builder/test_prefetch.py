@@ -2,6 +2,8 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -70,3 +72,63 @@ def test_an_error_of_the_reader_arrives_after_the_batches_before_it() -> None:
     assert [next(batches).image_ids for _ in range(2)] == [(0,), (1,)]
     with pytest.raises(OSError, match="the reader died"):
         next(batches)
+
+
+class Cuda:
+    """Stands for `torch.cuda` and for pixels; notes what is asked of streams, in its order."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.current = "computing"
+
+    def Stream(self, device: torch.device) -> str:  # noqa: N802
+        return "copying"
+
+    @contextmanager
+    def stream(self, stream: str) -> Iterator[None]:
+        before, self.current = self.current, stream
+        yield
+        self.current = before
+
+    def current_stream(self, device: torch.device) -> "Cuda":
+        return self
+
+    def Event(self) -> "Cuda":  # noqa: N802
+        return self
+
+    def record(self, stream: str) -> None:
+        self.asked.append(f"event on {stream}")
+
+    def wait_event(self, event: object) -> None:
+        self.asked.append(f"{self.current} waits")
+
+    def pin_memory(self) -> "Cuda":
+        self.asked.append("pin")
+        return self
+
+    def to(self, device: torch.device, *, non_blocking: bool) -> "Cuda":
+        self.asked.append(f"copy on {self.current}, ahead: {non_blocking}")
+        return self
+
+    def record_stream(self, stream: object) -> None:
+        self.asked.append(f"in use by {self.current}")
+
+
+def test_on_cuda_the_copy_is_waited_for_before_a_batch_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From pinned memory, on a stream of its own; its memory is not given away too early."""
+    cuda = Cuda()
+    for name in ("Stream", "stream", "current_stream", "Event"):
+        monkeypatch.setattr(torch.cuda, name, getattr(cuda, name))
+    one = replace(batch(0), pixels=cuda)  # type: ignore[arg-type]
+    for _ in prefetch(iter([one]), torch.device("cuda")):
+        cuda.asked.append("batch")
+    assert cuda.asked == [
+        "pin",
+        "copy on copying, ahead: True",
+        "event on copying",
+        "computing waits",
+        "in use by computing",
+        "batch",
+    ]
