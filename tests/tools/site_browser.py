@@ -13,7 +13,7 @@ KINDS = [
     "index.html", "layers.html", "concepts.html", "images.html", "explore.html",
     "categories.html", "report.html", "method.html", "sql.html", "downloads.html", "compare.html",
     "api.html", "about.html", "u/1/4.html", "i/139.html", "i/139-all.html", "c/water.html",
-    "l/1.html",
+    "l/1.html", "build.html", "own-model.html", "families.html", "scale.html",
 ]  # fmt: skip
 
 

@@ -73,6 +73,19 @@ for (const code of document.querySelectorAll(".md-typeset pre > code")) {
   code.parentElement.append(button);
 }
 
+// Tables of hand-written pages: Material lets them scroll, but not by keys; Markdown heads also the
+// corner, which heads nothing.
+addEventListener("load", () => {
+  document.querySelectorAll(".md-typeset__scrollwrap").forEach((place, i) => {
+    place.tabIndex = 0;
+    place.setAttribute("role", "region");
+    place.setAttribute("aria-label", `Table ${i + 1}`);
+  });
+  for (const corner of document.querySelectorAll(".md-typeset__table th:empty")) {
+    corner.replaceWith(document.createElement("td"));
+  }
+});
+
 // The map of a layer: point at a cell, or move with the arrow keys, and open its unit.
 for (const plane of document.querySelectorAll("[data-plane]")) {
   const { layer, width, units } = plane.dataset;
