@@ -134,7 +134,11 @@ def _near(site: Site, base: str, record: ConceptRecord) -> str:
             label="Units by layer",
             ends=("layer 0", f"layer {last}"),
         )
-        columns.append(f"<div><h2>By layer</h2>{bars}</div>")
+        first, most = layers.most_common(1)[0]
+        columns.append(
+            f"<div><h2>By layer</h2>{bars}<p class='na-hint'>Units that promote it, at most "
+            f"{most} in layer {first}.</p></div>"
+        )
     return f'<section class="na-columns na-near">{"".join(columns)}</section>' if columns else ""
 
 

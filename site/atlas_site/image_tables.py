@@ -56,7 +56,8 @@ class AttributionTables:
         address = self._base + attributions_address(record.summary.image_id)
         n_rows = len(record.units) + len(record.pairs)
         return (
-            f'{shown}<p><a href="{address}">All {count(n_rows)} attributions of this image</a></p>'
+            f"{shown}{_meaning(self._base)}"
+            f'<p><a href="{address}">All {count(n_rows)} attributions of this image</a></p>'
         )
 
     def page(self) -> FilledPage:
@@ -75,11 +76,19 @@ class AttributionTables:
             description=f"All units and patches that add to the caption of image {image.image_id}",
             content=(
                 trail(base, [(IMAGES_PAGE, "Images"), (own, f"Image {image.image_id}")])
-                + f"<h1>Attributions of image {image.image_id}</h1>"
-                + f'<p class="na-hint">{hint(base, "attribution", "Attribution")} is z times '
-                "gradient, in logits of the target word.</p>" + tables
+                + f"<h1>Attributions of image {image.image_id}</h1>{_meaning(base)}{tables}"
             ),
         )
+
+
+def _meaning(base: str) -> str:
+    """Say what the columns are."""
+    return (
+        f'<p class="na-hint">{hint(base, "attribution", "Attribution")}: z times gradient, in '
+        f"logits of the target word. z: the pre-activation; a: the "
+        f"{hint(base, 'activation', 'activation')}; gradient: that of the target's logit with "
+        "respect to z. Patch: its row and column, from 0 at the top left.</p>"
+    )
 
 
 def attributed_unit_link(site: Site, base: str, unit: AttributionRecord) -> str | None:
