@@ -82,8 +82,7 @@ def best_in_turn(
             with stopwatch(device) as watch:
                 run()
             if turn:
-                spent = watch.processor_seconds if device.type == "cpu" else watch.seconds
-                seconds[name] = min(seconds[name], spent)
+                seconds[name] = min(seconds[name], watch.spent)
     return seconds
 
 

@@ -71,9 +71,9 @@ def measure(captioner: Captioner, arguments: argparse.Namespace) -> dict[str, An
         "pairs a step": batch,
         "micro-batch": micro_batch,
         "positions a pair": n_patch + len(captioner.tokenizer.encode(CAPTION)),
-        "pairs/s": n_pairs / whole.seconds,
+        "pairs/s": n_pairs / whole.spent,
         "floor, pairs/s": 1 / floor,
-        "share of the floor": n_pairs * floor / whole.seconds,
+        "share of the floor": n_pairs * floor / whole.spent,
         "encoder, images/s": encoder_images_s(captioner, micro_batch),
         "peak device memory, GB": peak_gb(captioner.device),
     }
@@ -89,7 +89,7 @@ def floor_seconds(captioner: Captioner, language: FrozenLanguage, n: int) -> lis
         for _ in range(4):
             with stopwatch(captioner.device) as watch:
                 summed_loss(language, image, tokens).backward()
-            seconds.append(watch.seconds)
+            seconds.append(watch.spent)
     return seconds
 
 
@@ -99,7 +99,7 @@ def encoder_images_s(captioner: Captioner, n: int) -> float:
     pixels = torch.rand(n, 3, side, side, device=captioner.device, dtype=captioner.dtype)
     with torch.no_grad(), stopwatch(captioner.device) as watch:
         captioner.encoder(pixels)
-    return n / watch.seconds
+    return n / watch.spent
 
 
 if __name__ == "__main__":
