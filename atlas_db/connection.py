@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
@@ -39,23 +38,13 @@ def open_atlas(path: Path, *, threads: int | None = None, memory_mb: int | None 
         )
     engine = create_engine(
         URL.create("duckdb", database=str(path)),
-        max_overflow=-1,  # a server's threads bound the connections; none must wait for one
+        pool_size=0,  # any number: a server's threads bound them, and none must wait for one
         isolation_level="AUTOCOMMIT",  # nothing is written; a wrong statement must not linger
         connect_args={"read_only": True, "config": {"python_enable_replacements": "false"}},
     )
 
-    @event.listens_for(engine, "connect")
-    def _tune(connection: Any, _record: Any) -> None:
-        # Each halves the time of a unit's page; scans lose nothing that the queries here notice.
-        connection.execute(
-            "SET disabled_optimizers = 'late_materialization,compressed_materialization'"
-        )
-        if threads is not None:
-            connection.execute(f"SET threads = {threads:d}")
-        if memory_mb is not None:
-            connection.execute(f"SET memory_limit = '{memory_mb:d}MB'")
-
     try:
+        _tune(engine, path, threads=threads, memory_mb=memory_mb)
         _check_version(engine, path)
     except BaseException:
         engine.dispose()
@@ -63,18 +52,43 @@ def open_atlas(path: Path, *, threads: int | None = None, memory_mb: int | None 
     return engine
 
 
+def _tune(engine: Engine, path: Path, *, threads: int | None, memory_mb: int | None) -> None:
+    """Set what holds for all connections of an engine, before there is a second one.
+
+    These settings are the database's own: one that is set while another connection plans a
+    statement brings the process down (a segmentation fault in `Optimizer::OptimizerDisabled`).
+    """
+    # Each halves the time of a unit's page; scans lose nothing that the queries here notice.
+    settings = ["disabled_optimizers = 'late_materialization,compressed_materialization'"]
+    if threads is not None:
+        settings.append(f"threads = {threads:d}")
+    if memory_mb is not None:
+        settings.append(f"memory_limit = '{memory_mb:d}MB'")
+    try:
+        with engine.connect() as connection:
+            for setting in settings:
+                connection.execute(text(f"SET {setting}"))
+    except DBAPIError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: DBAPIError) -> AtlasFileError:
+    reason = str(error.orig).splitlines()[0]
+    return AtlasFileError(
+        f"{path} cannot be read as an atlas: {reason}. {_AGAIN.format(path=path)}"
+    )
+
+
 def _check_version(engine: Engine, path: Path) -> None:
-    again = _AGAIN.format(path=path)
     try:
         with engine.connect() as connection:
             found = connection.execute(
                 text("SELECT value FROM atlas WHERE key = 'schema_version'")
             ).scalar()
     except DBAPIError as error:
-        reason = str(error.orig).splitlines()[0]
-        raise AtlasFileError(f"{path} cannot be read as an atlas: {reason}. {again}") from None
+        raise _unreadable(path, error) from None
     if found != str(SCHEMA_VERSION):
         raise AtlasFileError(
             f"{path} is of schema version {found}, this program reads version {SCHEMA_VERSION}. "
-            f"{again}"
+            f"{_AGAIN.format(path=path)}"
         )
