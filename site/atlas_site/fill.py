@@ -23,6 +23,8 @@ from atlas_site.second_build import mark_complete
 
 #: What DuckDB may take in the process that leads: it reads columns and lists, each of them once.
 _DATABASE_MB = 128
+#: And for each MB that a file to take away may have: Parquet is written in groups of many rows.
+_EXPORT_MB = 4
 
 
 def fill_site(rendered: Path, out: Path, request: FillRequest) -> SiteReport:
@@ -38,7 +40,7 @@ def fill_site(rendered: Path, out: Path, request: FillRequest) -> SiteReport:
         ValueError: A layer that the atlas does not have, a limit below 0.
     """
     start = time.monotonic()
-    engine = open_atlas(request.database, memory_mb=_DATABASE_MB)
+    engine = open_atlas(request.database, memory_mb=_memory_mb(request.options))
     try:
         with engine.connect() as connection, tempfile.TemporaryDirectory() as scratch:
             scope = _scope(queries.atlas_info(connection), request.options)
@@ -64,6 +66,11 @@ def fill_site(rendered: Path, out: Path, request: FillRequest) -> SiteReport:
     finally:
         engine.dispose()
     return report
+
+
+def _memory_mb(options: SiteOptions) -> int | None:
+    """Bound what DuckDB takes by what it has to do; SQL in the browser needs tables of any size."""
+    return None if options.sql_page else _DATABASE_MB + _EXPORT_MB * options.downloads_mb
 
 
 def _scope(info: AtlasInfo, options: SiteOptions) -> Scope:

@@ -35,9 +35,9 @@ Row = TypeVar("Row")
 #: Units, images and concepts that one task fills.
 _TASK_UNITS = 2000
 _TASK_IMAGES = 100
-_TASK_CONCEPTS = 500
+_TASK_CONCEPTS = 250
 #: What a process lets DuckDB take: each range is read once, and never asked for again.
-_DATABASE_MB = 48
+_DATABASE_MB = 32
 #: Units whose rows for the explore page one task writes: whole files of them.
 _TASK_ROWS = 64 * SHARD_UNITS
 

@@ -1,0 +1,41 @@
+"""How much DuckDB may take of the memory while a site is filled."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from atlas_site import fill
+from atlas_site.build import build_site
+from atlas_site.options import SiteOptions
+
+
+@pytest.mark.parametrize(
+    ("options", "bound_mb"),
+    [
+        (SiteOptions(downloads_mb=0), 128),
+        (SiteOptions(downloads_mb=100), 528),  # Parquet needs room for its groups of rows
+    ],
+)
+def test_the_leading_process_opens_the_atlas_with_a_bound(
+    synthetic_atlas: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: SiteOptions,
+    bound_mb: int,
+) -> None:
+    found = []
+    open_atlas: Callable[..., Any] = fill.open_atlas
+
+    def opened(*given: Any, **more: Any) -> Any:
+        engine = open_atlas(*given, **more)
+        with engine.connect() as connection:
+            limit = "SELECT current_setting('memory_limit')"
+            found.append(connection.exec_driver_sql(limit).scalar())
+        return engine
+
+    monkeypatch.setattr(fill, "open_atlas", opened)
+    build_site(synthetic_atlas, tmp_path / "out", options)
+    value, unit = found[0].split()
+    assert unit == "MiB"
+    assert float(value) == pytest.approx(bound_mb * 1e6 / 2**20, abs=0.1)
