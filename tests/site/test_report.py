@@ -289,7 +289,7 @@ def test_the_front_page_shows_units_that_cover_categories(
     assert 'href="u/0/3.html"' in featured
     (name,) = re.findall(r'class="na-card">.*?href="(u/[0-9/]+.html)"', cards)
     assert name == "u/0/7.html"
-    assert "stop sign: in 13 of 16 exemplars, 5 of its tokens" in cards
+    assert "<b>stop sign</b> in 13 of its 16 images and 5 of its 10 tokens" in cards
     assert "FROM category_coverage" in cards
 
 
