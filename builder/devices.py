@@ -76,13 +76,11 @@ def same_order_of_sums() -> Iterator[None]:
     On CUDA the fused attention's backward pass otherwise adds up in the order in which its blocks
     happen to end. An operation that cannot keep to an order raises RuntimeError.
     """
-    is_set = torch.are_deterministic_algorithms_enabled()
-    only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
     memory: Any = torch.utils.deterministic
     with ExitStack() as stack:
-        stack.callback(torch.use_deterministic_algorithms, is_set, warn_only=only_warns)
+        stack.callback(torch.set_deterministic_debug_mode, torch.get_deterministic_debug_mode())
         fills = memory.fill_uninitialized_memory
         stack.callback(setattr, memory, "fill_uninitialized_memory", fills)
         memory.fill_uninitialized_memory = False
-        torch.use_deterministic_algorithms(True)
+        torch.set_deterministic_debug_mode("error")
         yield

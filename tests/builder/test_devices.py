@@ -51,13 +51,13 @@ def test_settings_are_as_before_after_an_exception() -> None:
 
 
 def test_a_mode_that_only_warns_is_one_again() -> None:
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")
     try:
         with same_order_of_sums():
             assert not torch.is_deterministic_algorithms_warn_only_enabled()
         assert torch.is_deterministic_algorithms_warn_only_enabled()
     finally:
-        torch.use_deterministic_algorithms(False)
+        torch.set_deterministic_debug_mode("default")
 
 
 def test_cublas_is_told_its_workspace_before_the_first_product() -> None:
