@@ -25,6 +25,7 @@ from atlas_db.run_format import DATASET_SCHEMAS, WEIGHTS_SCHEMAS
 from builder.captioner import Captioner
 from builder.coco import CocoDataset
 from builder.decoding import decode_units, token_neighbours, unit_neighbours, write_norms
+from builder.device_memory import explain_full_memory
 from builder.full_disk import explain_full_disk
 from builder.language_model import LanguageModel
 from builder.manifest import new_manifest
@@ -96,7 +97,18 @@ def write_weights(run: Path, tables: Mapping[str, pa.Table]) -> None:
 def weights_tables(
     captioner: Captioner, model: LanguageModel, settings: BuildSettings, progress: Progress
 ) -> dict[str, pa.Table]:
-    """Decode the units and find neighbours: the tables of WEIGHTS_SCHEMAS."""
+    """Decode the units and find neighbours: the tables of WEIGHTS_SCHEMAS.
+
+    Raises:
+        CaptionerError: The memory does not hold it.
+    """
+    with explain_full_memory(captioner, "the decoding of units"):
+        return _weights_tables(captioner, model, settings, progress)
+
+
+def _weights_tables(
+    captioner: Captioner, model: LanguageModel, settings: BuildSettings, progress: Progress
+) -> dict[str, pa.Table]:
     n_tokens = len(captioner.tokenizer)
     decoded = []
     for layer, table in enumerate(decode_units(model, n_tokens, norm=settings.decode_norm)):

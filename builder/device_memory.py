@@ -1,9 +1,12 @@
-"""Whether a device holds the pass over one image, before gigabytes of weights are read."""
+"""Whether a device holds the pass over one image: before weights are read, and afterwards."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
@@ -11,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageText
 from atlas_db.errors import CaptionerError
 from atlas_db.run_format import N_EXEMPLARS, N_HISTOGRAM_BINS
 from builder.architectures import ARCHITECTURES, LANGUAGE_PARTS, architecture_of_config
+from builder.devices import is_out_of_memory
 
 #: Tensors of the residual stream's width that the graph keeps of a layer: its input, keys and
 #: values (twice: the caption's pass copies them), queries, attention's output, the norm's input.
@@ -84,3 +88,30 @@ def check_memory(needed: PassMemory, dtype: torch.dtype, device: str, free_bytes
         f"{device} has {free_bytes / 1e9:.1f} GB free. Use {smaller}a GPU with more memory, or "
         "--device cpu."
     )
+
+
+def full_memory(captioner: Any, what: str) -> str:
+    """Say that the device of a captioner does not hold `what`, and what to do."""
+    parameters = captioner.model.parameters()
+    weights_gb = sum(p.numel() * p.element_size() for p in parameters) / 1e9
+    return (
+        f"the memory of {captioner.device} does not hold {what}: the language model's weights "
+        f"alone take {weights_gb:.1f} GB in {str(captioner.dtype).removeprefix('torch.')}. Use a "
+        "type of fewer bytes (--dtype bfloat16), a device with more memory, or --device cpu; what "
+        "is done is kept, and the same command goes on."
+    )
+
+
+@contextmanager
+def explain_full_memory(captioner: Any, what: str) -> Iterator[None]:
+    """Turn used-up memory into that sentence.
+
+    Raises:
+        CaptionerError: The memory was used up.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise CaptionerError(full_memory(captioner, what)) from error

@@ -27,6 +27,7 @@ from builder.batch_size import measured_batch_size
 from builder.captioner import Captioner
 from builder.coco import CocoDataset
 from builder.detection import Detector
+from builder.device_memory import full_memory
 from builder.devices import is_out_of_memory
 from builder.images import iterate_batches
 from builder.language_model import LanguageModel
@@ -162,7 +163,8 @@ class ShardBuilder:
                 if not is_out_of_memory(error):
                     raise
                 if self.batch_size == 1:
-                    raise CaptionerError(self._too_small()) from error
+                    what = "the pass over one image"
+                    raise CaptionerError(full_memory(self.captioner, what)) from error
             else:
                 return
             self._halve_batch()
@@ -241,13 +243,3 @@ class ShardBuilder:
         gc.collect()
         if self.captioner.device.type == "cuda":
             torch.cuda.empty_cache()
-
-    def _too_small(self) -> str:
-        model = self.captioner.model
-        weights_gb = sum(p.numel() * p.element_size() for p in model.parameters()) / 1e9
-        return (
-            f"the memory of {self.captioner.device} does not hold the pass over one image: the "
-            f"language model's weights alone take {weights_gb:.1f} GB in "
-            f"{self.captioner.dtype}. Use a type of fewer bytes (--dtype bfloat16), a device with "
-            "more memory, or --device cpu; what is done is kept, and the same command goes on."
-        )

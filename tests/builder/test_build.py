@@ -288,6 +288,18 @@ def test_memory_for_less_than_one_image_is_an_error(
         run_of(load_captioner(captioner_folder), coco, tmp_path / "run")
 
 
+def test_memory_that_does_not_hold_the_decoding_is_an_error(
+    captioner_folder: Path, coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def runs_out(*_: Any) -> None:
+        raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`")
+
+    monkeypatch.setattr("builder.decoding.top_k", runs_out)
+    message = r"memory of cpu does not hold the decoding of units: .* GB in float32\. Use a type"
+    with pytest.raises(CaptionerError, match=message):
+        run_of(load_captioner(captioner_folder), coco, tmp_path / "run")
+
+
 def test_manifest_names_what_made_it(captioner_folder: Path, coco: Path, tmp_path: Path) -> None:
     captioner = load_captioner(captioner_folder)
     manifest = read_manifest(run_of(captioner, coco, tmp_path / "run"))
