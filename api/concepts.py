@@ -39,8 +39,9 @@ def list_concepts(query_data: ConceptsQuery) -> Response:
 def show_concept(path_data: ConceptPath, query_data: ConceptQuery, **_path: str) -> Response:
     """A concept and the units that promote it
 
-    With `match=family` the units of all concepts of its stem, with `match=related` those of the
-    concepts that lie near in the model's own unembedding.
+    Those first in most of whose exemplars' captions it is said (`n_shown`), then by falling
+    probability. With `match=family` the units of all concepts of its stem, with `match=related`
+    those of the concepts that lie near in the model's own unembedding.
     """
     place = paging(query_data)
     limit = query_data.limit
@@ -48,6 +49,7 @@ def show_concept(path_data: ConceptPath, query_data: ConceptQuery, **_path: str)
         connection(),
         path_data.concept,
         match=query_data.match,
+        sort=query_data.sort,
         limit=limit + 1,  # one more, to see whether there are more
         offset=place.offset,
     )

@@ -45,6 +45,7 @@ SqlValues = Annotated[
     Field(max_length=50, json_schema_extra={"additionalProperties": False}),
 ]
 ConceptMatch = Literal["exact", "family", "related"]
+ConceptSort = Literal["shown", "prob"]
 
 
 def _whole_number(text: Any) -> int:
@@ -228,6 +229,11 @@ class ConceptQuery(Parameters):
     match: ConceptMatch = Field(
         default="exact",
         description="exact: the concept; family: all of its stem; related: near in the unembedding",
+    )
+    sort: ConceptSort = Field(
+        default="shown",
+        description="shown: units first whose exemplars show it, as people say; prob: by "
+        "falling probability",
     )
     limit: Whole = _limit(100)
     cursor: str | None = _cursor()

@@ -46,7 +46,7 @@ class _Source(Protocol):
     def info(self) -> AtlasInfo: ...
     def layers(self) -> Sequence[LayerRecord]: ...
     def unit(self, layer: int, unit: int) -> UnitRecord: ...
-    def concept(self, word: str, match: str, limit: int) -> ConceptRecord: ...
+    def concept(self, word: str, match: str, sort: str, limit: int) -> ConceptRecord: ...
     def image(self, image_id: int) -> ImageRecord: ...
     def rows(self, kind: str, filters: dict[str, Any], limit: int, start: Any) -> Page[Any]: ...
     def thumbnail(self, image_id: int) -> bytes | None: ...
@@ -128,15 +128,19 @@ class Atlas:
         record: UnitExperiments = with_tables(self._source.unit_experiments(*_place(name, unit)))
         return record
 
-    def concept(self, word: str, *, match: str = "exact", limit: int = 100) -> ConceptRecord:
-        """Tell which units promote a word; `match` is exact, family or related.
+    def concept(
+        self, word: str, *, match: str = "exact", sort: str = "shown", limit: int = 100
+    ) -> ConceptRecord:
+        """Tell which units promote a word, as `atlas_db.queries.concept` does.
+
+        `match` is exact, family or related; `sort` is shown or prob.
 
         Raises:
             NotInAtlasError: No unit promotes it; says what is near.
         """
         if limit < 1:
             raise ValueError(f"limit must be >= 1, got {limit}")
-        record: ConceptRecord = with_tables(self._source.concept(word, match, int(limit)))
+        record: ConceptRecord = with_tables(self._source.concept(word, match, sort, int(limit)))
         return record
 
     def experiments(self) -> Records[ExperimentRecord]:

@@ -57,8 +57,10 @@ class FileSource:
         record: UnitRecord = self._ask(queries.unit, layer, unit)
         return record
 
-    def concept(self, word: str, match: str, limit: int) -> ConceptRecord:
-        record: ConceptRecord = self._ask(queries.concept, word, match=match, limit=limit)
+    def concept(self, word: str, match: str, sort: str, limit: int) -> ConceptRecord:
+        record: ConceptRecord = self._ask(
+            queries.concept, word, match=match, sort=sort, limit=limit
+        )
         return record
 
     def image(self, image_id: int) -> ImageRecord:

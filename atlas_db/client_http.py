@@ -65,15 +65,15 @@ class HttpSource:
         record: UnitRecord = from_json(UnitRecord, self._get(f"/units/{layer}/{unit}"))
         return record
 
-    def concept(self, word: str, match: str, limit: int) -> ConceptRecord:
+    def concept(self, word: str, match: str, sort: str, limit: int) -> ConceptRecord:
         # Of no letter is made a space: the server then says what it wants.
         address = f"/concepts/{quote(word or ' ', safe='')}"
-        answer = self._get(address, {"match": match, "limit": min(limit, _MAX_ROWS)})
+        query: dict[str, Any] = {"match": match, "sort": sort, "limit": min(limit, _MAX_ROWS)}
+        answer = self._get(address, query)
         units, cursor = answer["units"], answer["next_cursor"]
         while cursor is not None and len(units) < limit:
             wanted = min(limit - len(units), _MAX_ROWS)
-            query = {"match": match, "limit": wanted, "cursor": cursor}
-            more = self._get(address, query)
+            more = self._get(address, {**query, "limit": wanted, "cursor": cursor})
             units, cursor = units + more["units"], more["next_cursor"]
         record: ConceptRecord = from_json(ConceptRecord, {**answer, "units": units})
         return record

@@ -13,6 +13,7 @@ from functools import lru_cache
 
 _SLUG_LENGTH_MAX = 48
 _HASH_LENGTH = 12
+_WORD = re.compile(r"[^\W\d_]+")
 _PLAIN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _ENDS_LIKE_A_HASH = re.compile(rf"(^|-)[0-9a-f]{{{_HASH_LENGTH}}}$")
 #: Names that Windows keeps to itself, and the name of a folder's own page.
@@ -48,9 +49,15 @@ def _is_blank(character: str) -> bool:
     return character.isspace() or unicodedata.category(character) in ("Cc", "Cf")
 
 
+@lru_cache(maxsize=1 << 16)
 def stem(concept: str) -> str:
     """Give the stem that names a concept's family (Snowball's English stemmer)."""
     return _stemmer().stemWord(concept)
+
+
+def text_stems(text: str) -> frozenset[str]:
+    """Give the stems of a text's words, runs of letters, folded."""
+    return frozenset(stem(word) for word in _WORD.findall(fold(text) or ""))
 
 
 @lru_cache(maxsize=1)

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from duckdb_sqlalchemy import Dialect
 from sqlalchemy.schema import CreateTable
 
 from atlas_db import dictionary
-from atlas_db.concepts import fold, slug, stem
+from atlas_db.concepts import fold, slug, stem, text_stems
 from atlas_db.content_hash import HASHED_KEYS, canonical_json, content_hash
 from atlas_db.errors import AtlasFileError, RunError
 from atlas_db.load_checks import refuse_contradictions
@@ -218,10 +219,31 @@ def _load_python_tables(connection: duckdb.DuckDBPyConnection, run: CheckedRun) 
     }
     schema = pa.schema([(name, pa.string()) for name in columns])
     connection.register("concept_names", pa.table(columns, schema))
+    connection.register("image_stems", _image_stems(run))
     kinds = {"image_id": pa.int64(), "file": pa.string(), "reason": pa.string()}
     skipped = sorted(run.skipped, key=lambda row: row["image_id"])
     rows = {name: pa.array([row[name] for row in skipped], kind) for name, kind in kinds.items()}
     _insert_arrow(connection, "skipped_images", pa.table(rows))
+
+
+def _image_stems(run: CheckedRun) -> pa.Table:
+    """Give what images show: the stems of people's captions, or of the generated one.
+
+    Rows (image_id, stem), each once; of images whose only captions are the model's, its words.
+    """
+    of_image: dict[int, set[str]] = {}
+    for table in ("human_captions", "captions"):
+        by_people = frozenset(of_image)
+        for file in run.files(table):
+            rows = pq.read_table(file, columns=["image_id", "caption"])
+            pairs = zip(rows["image_id"].to_pylist(), rows["caption"].to_pylist(), strict=True)
+            for image_id, caption in pairs:
+                if image_id not in by_people:
+                    of_image.setdefault(image_id, set()).update(text_stems(caption))
+    counts = [len(stems) for stems in of_image.values()]
+    shown = [one for stems in of_image.values() for one in stems]
+    image_id = np.repeat(np.fromiter(of_image, np.int64, len(of_image)), counts)
+    return pa.table({"image_id": image_id, "stem": pa.array(shown, pa.string())})
 
 
 def _name(connection: duckdb.DuckDBPyConnection, run: CheckedRun) -> str:

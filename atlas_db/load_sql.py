@@ -1,10 +1,10 @@
 """The statements that fill an atlas's tables, in the order in which they run.
 
 They read views named `run_TABLE` over a run folder's Parquet files, the temporary tables
-`merged_exemplars`, `unit_sums` and `concept_names`, and tables that were filled before. Each
-inserts in the order of its table's key. Sums of floats name their order, so that the same run
-gives the same bits on any number of threads. `$units_per_layer`, `$always_on_min_frequency`,
-`$always_on_min_ratio`, `$min_words` and `$n_neighbours` are parameters.
+`merged_exemplars`, `unit_sums`, `concept_names` and `image_stems`, and tables that were filled
+before. Each inserts in the order of its table's key. Sums of floats name their order, so that the
+same run gives the same bits on any number of threads. `$units_per_layer`,
+`$always_on_min_frequency`, `$always_on_min_ratio`, `$min_words` and `$n_neighbours` are parameters.
 """
 
 from __future__ import annotations
@@ -114,13 +114,20 @@ MERGED_TABLES = (
     (
         "concept_units",
         f"""
-        SELECT concept, prob, uid, {_LAYER_UNIT}, rank, token
-        FROM (
+        WITH said AS (
             SELECT concept, uid, min(rank) AS rank, arg_min(prob, rank) AS prob,
                 arg_min(token, rank) AS token
             FROM unit_tokens WHERE sign = 1 AND concept IS NOT NULL GROUP BY concept, uid
+        ),
+        shown AS (
+            SELECT concept, uid, count(*) AS n_shown
+            FROM said JOIN concept_names USING (concept) JOIN exemplars USING (uid)
+                JOIN image_stems USING (image_id, stem)
+            GROUP BY concept, uid
         )
-        ORDER BY concept, prob DESC, uid
+        SELECT concept, coalesce(n_shown, 0) AS n_shown, prob, uid, {_LAYER_UNIT}, rank, token
+        FROM said LEFT JOIN shown USING (concept, uid)
+        ORDER BY concept, n_shown DESC, prob DESC, uid
         """,
     ),
     (

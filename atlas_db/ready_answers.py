@@ -35,7 +35,7 @@ from atlas_db.ready_text import Summaries, concept_texts, unit_texts
 __all__ = ["N_CONCEPT_UNITS", "ReadyAnswers", "prepare", "ready_path"]
 
 #: Raised whenever the JSON of a unit or a concept changes.
-FORMAT = 6
+FORMAT = 7
 _BLOCK = 500
 #: Of DuckDB's, while it reads the atlas from end to end.
 _MEMORY_MB = 500

@@ -112,10 +112,12 @@ _CONCEPTS_SQL = (
     f"SELECT concept, stem, n_units, {_CONCEPT} FROM concepts ORDER BY n_units DESC, concept"
 )
 _BETWEEN = "concept BETWEEN $1 AND $2"
-_PROMOTED = members(ConceptUnit, _same("concept rank token prob"))
+_PROMOTED = members(ConceptUnit, _same("concept rank token prob n_shown"))
 _CONCEPT_UNITS_SQL = f"""
 SELECT concept, uid, {_PROMOTED} FROM (
-    SELECT *, row_number() OVER (PARTITION BY concept ORDER BY prob DESC, uid) AS place
+    SELECT *, row_number() OVER (
+        PARTITION BY concept ORDER BY n_shown DESC, prob DESC, uid
+    ) AS place
     FROM concept_units WHERE {_BETWEEN}
 ) WHERE place <= {N_CONCEPT_UNITS} ORDER BY concept, place
 """

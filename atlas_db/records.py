@@ -220,6 +220,9 @@ class ConceptUnit:
     rank: Annotated[int, "of the token among the unit's promoted tokens"]
     token: str
     prob: Annotated[float, "0..1"]
+    n_shown: Annotated[
+        int, "of the unit's exemplars, in how many captions say a word of the concept's stem"
+    ]
 
 
 @dataclass(frozen=True, slots=True)

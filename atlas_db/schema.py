@@ -29,7 +29,7 @@ from atlas_db.schema_base import (
 from atlas_db.schema_experiments import EXPERIMENT_INDEXES, EXPERIMENT_VIEWS
 
 #: Raised whenever a reader of the old tables would fail or err on the new ones.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class AtlasValue(Base, table="atlas", key="key"):
@@ -134,9 +134,14 @@ class Concept(Base, table="concepts", key="concept"):
 
 
 class ConceptUnit(Base, table="concept_units", key="concept uid"):
-    """A unit that promotes a concept, by its best token; ordered by falling probability."""
+    """A unit that promotes a concept, by its best token; those first that show it most often.
+
+    An exemplar shows a concept where people's captions of the image (the generated one where there
+    are none) have a word of the concept's stem.
+    """
 
     concept: Mapped[str]
+    n_shown: Mapped[Small]  # of the unit's exemplars
     prob: Mapped[Real]
     uid: Mapped[Int]
     layer: Mapped[Small]

@@ -68,8 +68,10 @@ _TABLES = (
     (
         "concept_units",
         """
-        SELECT concept, max(prob) AS prob, uid, uid // $m, uid % $m, min(rank), min_by(token, rank)
-        FROM unit_tokens WHERE sign = 1 GROUP BY concept, uid ORDER BY concept, prob DESC, uid
+        SELECT concept, hash(uid, concept) % 17 AS n_shown, max(prob) AS prob, uid, uid // $m,
+            uid % $m, min(rank), min_by(token, rank)
+        FROM unit_tokens WHERE sign = 1 GROUP BY concept, uid
+        ORDER BY concept, n_shown DESC, prob DESC, uid
         """,
     ),
     (
@@ -202,7 +204,9 @@ def copy_to_sqlite(atlas: Path, path: Path) -> None:
         for table, column in INDEXES:
             if table in {name for name, _ in _TABLES}:
                 target.execute(f"CREATE INDEX {table}_{column} ON {table} ({column})")
-        target.execute("CREATE INDEX concept_prob ON concept_units (concept, prob DESC, uid)")
+        target.execute(
+            "CREATE INDEX concept_shown ON concept_units (concept, n_shown DESC, prob DESC, uid)"
+        )
         target.execute("CREATE INDEX layer_best ON units (layer, best_attribution DESC, uid)")
         target.execute("ANALYZE")
     target.close()

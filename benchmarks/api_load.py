@@ -71,12 +71,13 @@ FROM units u WHERE uid = +CAST(:uid AS INTEGER)
 """
 _CONCEPT_SQL = """
 SELECT c.*, (SELECT json_group_array(concept) FROM concept_neighbours WHERE concept = :concept)
- AS related, cu.rank, cu.token, cu.prob, u.uid, u.layer, u.unit, u.top_tokens, u.n_images,
- u.image_frequency, u.is_always_on, u.is_interpretable, u.n_dictionary_words, u.best_attribution,
- u.mean_attribution, u.activation_max
-FROM (SELECT * FROM concept_units WHERE concept = :concept ORDER BY prob DESC, uid LIMIT 100) cu
+ AS related, cu.rank, cu.token, cu.prob, cu.n_shown, u.uid, u.layer, u.unit, u.top_tokens,
+ u.n_images, u.image_frequency, u.is_always_on, u.is_interpretable, u.n_dictionary_words,
+ u.best_attribution, u.mean_attribution, u.activation_max
+FROM (SELECT * FROM concept_units WHERE concept = :concept
+ ORDER BY n_shown DESC, prob DESC, uid LIMIT 100) cu
 JOIN units u USING (uid) JOIN concepts c ON c.concept = :concept
-ORDER BY cu.prob DESC, uid
+ORDER BY cu.n_shown DESC, cu.prob DESC, uid
 """
 _LAYER_SQL = """
 SELECT (SELECT count(*) FROM units WHERE layer = +CAST(:layer AS INTEGER)) AS total, uid, layer,

@@ -5,8 +5,8 @@ const EXAMPLES = [
     "SELECT layer, unit, n_images, top_tokens\nFROM units\n" +
     "WHERE is_interpretable AND NOT is_always_on\nORDER BY n_images DESC\nLIMIT 20"],
   ["Units that promote a concept",
-    "SELECT layer, unit, rank, token, prob\nFROM concept_units\n" +
-    "WHERE concept = $concept\nORDER BY prob DESC, uid"],
+    "SELECT layer, unit, rank, token, prob, n_shown\nFROM concept_units\n" +
+    "WHERE concept = $concept\nORDER BY n_shown DESC, prob DESC, uid"],
   ["In which layers the images' top places lie",
     "SELECT layer, n_top_places, round(share_of_top_places, 3) AS share\n" +
     "FROM layers\nORDER BY layer"],

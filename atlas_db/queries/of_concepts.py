@@ -27,6 +27,8 @@ from atlas_db.schema import ConceptUnit as ConceptUnitRow
 #: Edits (of letters left out, added, changed or swapped) that a fuzzy search forgives.
 MAX_EDITS = 2
 MATCHES = ("exact", "family", "related")
+#: Orders of a concept's units: those that show it in most exemplars first, or by probability.
+CONCEPT_SORTS = ("shown", "prob")
 #: Units that each record of `concept_records` lists.
 N_CONCEPT_UNITS = 100
 
@@ -88,23 +90,32 @@ def _near(word: str) -> tuple[ColumnElement[bool], ColumnElement[int]]:
 
 
 def concept(
-    connection: Connection, word: str, *, match: str = "exact", limit: int = 100, offset: int = 0
+    connection: Connection,
+    word: str,
+    *,
+    match: str = "exact",
+    sort: str = "shown",
+    limit: int = 100,
+    offset: int = 0,
 ) -> ConceptRecord:
-    """Tell which units promote a word, by falling probability.
+    """Tell which units promote a word, those first that are also most active where it is shown.
 
     Args:
         word: Folded before it is looked up.
         match: "exact"; "family" adds the units of concepts of the same stem, and answers for a
             word that is no concept but has a family; "related" adds the units of the concepts
             that lie near in the unembedding.
+        sort: "shown": by falling `n_shown`, then probability; "prob": by falling probability.
         limit: How many units to list, from `offset`.
 
     Raises:
-        ValueError: An unknown match, a limit below 1 or an offset below 0.
+        ValueError: An unknown match or sort, a limit below 1 or an offset below 0.
         NotInAtlasError: No unit promotes it; the message suggests what is near.
     """
     if match not in MATCHES:
         raise ValueError(f"match must be one of {', '.join(MATCHES)}, got {match!r}")
+    if sort not in CONCEPT_SORTS:
+        raise ValueError(f"sort must be one of {', '.join(CONCEPT_SORTS)}, got {sort!r}")
     check_page(limit, offset)
     folded = fold(word)
     if folded is None:
@@ -121,7 +132,7 @@ def concept(
         wanted |= {one.concept for one in family}
     elif match == "related":
         wanted |= {one.concept for one in related.get(summary.concept, ())}
-    found = _units(connection, wanted, limit, offset)
+    found = _units(connection, wanted, _order(sort), limit=limit, offset=offset)
     return ConceptRecord(summary, found, family, related.get(summary.concept, ()))
 
 
@@ -139,20 +150,25 @@ def _no_unit_promotes(connection: Connection, folded: str, kin: list[ConceptSumm
     return f"No unit promotes {folded!r}. {hint}"
 
 
+def _order(sort: str) -> tuple[str, ...]:
+    """Name the columns of `concept_units` that an order of units falls by."""
+    return ("n_shown", "prob") if sort == "shown" else ("prob",)
+
+
 def _units(
-    connection: Connection, wanted: set[str], limit: int, offset: int
+    connection: Connection, wanted: set[str], falling: tuple[str, ...], *, limit: int, offset: int
 ) -> tuple[ConceptUnit, ...]:
     """List the units that promote any of some concepts, each once, by its best."""
     row = ConceptUnitRow
-    columns = (row.uid, row.concept, row.rank, row.token, row.prob)
+    columns = (row.uid, row.concept, row.rank, row.token, row.prob, row.n_shown)
     chosen: Any = select(*columns).where(row.concept.in_(sorted(wanted)))
     if len(wanted) > 1:
-        place = func.row_number().over(
-            partition_by=row.uid, order_by=(row.prob.desc(), row.concept)
-        )
+        best = (*(getattr(row, name).desc() for name in falling), row.concept)
+        place = func.row_number().over(partition_by=row.uid, order_by=best)
         every = chosen.add_columns(place.label("place")).subquery()
-        chosen = select(*every.c[:5]).where(every.c.place == 1)
-    order = (chosen.selected_columns.prob.desc(), chosen.selected_columns.uid)
+        chosen = select(*every.c[: len(columns)]).where(every.c.place == 1)
+    of = chosen.selected_columns
+    order = (*(of[name].desc() for name in falling), of.uid)
     rows = bulk_rows(connection, chosen.order_by(*order).limit(limit).offset(offset))
     units = summaries(connection, {row[0] for row in rows})
     return tuple(ConceptUnit(units[row[0]], *row[1:]) for row in rows)
@@ -220,16 +236,16 @@ def _first_units(
     connection: Connection, first: str, last: str
 ) -> dict[str, tuple[ConceptUnit, ...]]:
     row = ConceptUnitRow
-    order = (row.prob.desc(), row.uid)
+    order = (*(getattr(row, name).desc() for name in _order("shown")), row.uid)
     place = func.row_number().over(partition_by=row.concept, order_by=order).label("place")
     ranked = (
-        select(row.concept, row.uid, row.rank, row.token, row.prob, place)
+        select(row.concept, row.uid, row.rank, row.token, row.prob, row.n_shown, place)
         .where(row.concept.between(first, last))
         .subquery()
     )
     rows = bulk_rows(
         connection,
-        select(*ranked.c[:5])
+        select(*ranked.c[:6])
         .where(ranked.c.place <= N_CONCEPT_UNITS)
         .order_by(ranked.c.concept, ranked.c.place),
     )

@@ -31,10 +31,10 @@ FROM exemplar_activations
 WHERE layer = {layer} AND unit = {unit}
 ORDER BY rank;""",
         "concept": """\
-SELECT layer, unit, rank, token, prob
+SELECT layer, unit, rank, token, prob, n_shown
 FROM concept_units
 WHERE concept = '{concept}'
-ORDER BY prob DESC, uid;""",
+ORDER BY n_shown DESC, prob DESC, uid;""",
         "image": """\
 SELECT target, rank, layer, unit, patch, attribution, top_tokens
 FROM image_units JOIN units USING (uid, layer, unit)

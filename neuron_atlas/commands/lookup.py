@@ -72,12 +72,22 @@ def reading(database: Path) -> Iterator[Connection]:
     show_default=True,
     help="The word alone, all words of its stem, or those near it in the model's unembedding.",
 )
+@click.option(
+    "--sort",
+    type=click.Choice(["shown", "prob"]),
+    default="shown",
+    show_default=True,
+    help="Units first in most of whose exemplars it is seen, or those of greatest probability.",
+)
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Units.")
 @json_option
-def lookup(word: str, *, database: Path, match: str, limit: int, print_json: bool) -> None:
+def lookup(
+    word: str, *, database: Path, match: str, sort: str, limit: int, print_json: bool
+) -> None:
     """Find the units that promote WORD.
 
-    Case and space around it do not matter.
+    Case and space around it do not matter. The column "shown" counts a unit's exemplars whose
+    captions, by people where there are such, say WORD or another of its stem.
 
     \b
     Example:
@@ -88,7 +98,7 @@ def lookup(word: str, *, database: Path, match: str, limit: int, print_json: boo
     from neuron_atlas.commands.record_texts import concept_text
 
     with reading(database) as connection:
-        record = concept(connection, word, match=match, limit=limit)
+        record = concept(connection, word, match=match, sort=sort, limit=limit)
     click.echo(dumps(record) if print_json else concept_text(record))
 
 

@@ -29,17 +29,18 @@ def concept_text(record: ConceptRecord) -> str:
             quoted(item.token),
             str(item.rank),
             percent(item.prob),
+            str(item.n_shown),
             str(item.unit.n_images),
             _marks(item.unit),
             _tokens(item.unit.top_tokens),
         )
         for item in record.units
     ]
-    head = ("unit", "token", "rank", "prob", "images", "", "says")
+    head = ("unit", "token", "rank", "prob", "shown", "images", "", "says")
     parts = [
         f"{_title(summary.concept)}  {_count(summary.n_units, 'unit')} "
         f"in {_count(summary.n_layers, 'layer')}",
-        table(head, rows, right=(2, 3, 4)),
+        table(head, rows, right=(2, 3, 4, 5)),
     ]
     if len(record.units) < summary.n_units:
         parts.append(f"{len(record.units)} units are shown: raise --limit to see more.")

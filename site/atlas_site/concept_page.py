@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from atlas_db.queries import SQL_OF
 from atlas_db.records import ConceptRecord, ConceptUnit, UnitSummary
+from atlas_db.run_format import N_EXEMPLARS
 from atlas_site.addresses import CONCEPTS_PAGE, EXPLORE_PAGE, base_of, concept_address
 from atlas_site.charts import bars_svg
 from atlas_site.context import Site
@@ -54,7 +55,7 @@ class UnitCards:
         self._kept: OrderedDict[int, tuple[str, str]] = OrderedDict()
 
     def card(self, base: str, row: ConceptUnit) -> str:
-        """Show a unit with its rank and probability among those that promote a concept."""
+        """Show a unit, in how many exemplars a concept is seen and how it is said."""
         uid, kept = row.unit.uid, self._kept
         if uid not in kept:
             kept[uid] = self._parts(base, row.unit)
@@ -63,7 +64,7 @@ class UnitCards:
         name, rest = kept[uid]
         return (
             f'<article class="na-card"><header><h3>{name}</h3>'
-            f"<small>rank {row.rank}, probability {number(row.prob, 2)}</small></header>{rest}"
+            f"<small>{_shown(row)}</small></header>{rest}"
         )
 
     def _parts(self, base: str, unit: UnitSummary) -> tuple[str, str]:
@@ -157,7 +158,9 @@ def _units(site: Site, base: str, record: ConceptRecord, cards: UnitCards) -> st
         "frequency</a></p>"
     )
     return (
-        f"<section><h2>Units that promote it</h2>{HEAT_CONTROLS}"
+        f"<section><h2>Units that promote it</h2>"
+        f'<p class="na-hint">First those in most of whose {N_EXEMPLARS} exemplars '
+        f"{hint(base, 'shown', 'it is seen')}, then by probability.</p>{HEAT_CONTROLS}"
         f'<div class="na-cards">{pictured}</div>{more}</section>'
     )
 
@@ -168,6 +171,12 @@ def _line(site: Site, base: str, row: ConceptUnit) -> str:
         f"<li>{name}<span>{token_chips(row.unit.top_tokens[:4])}</span>"
         f"<b>{number(row.prob, 2)}</b></li>"
     )
+
+
+def _shown(row: ConceptUnit) -> str:
+    """Say in how many exemplars it is seen, and how it is said."""
+    seen = f"seen in {row.n_shown} of {N_EXEMPLARS}, " if row.n_shown else ""
+    return f"{seen}said at rank {row.rank}"
 
 
 def _yourself(record: ConceptRecord) -> str:

@@ -217,6 +217,14 @@ def test_a_concept(client: FlaskClient, connection: Connection, match: str, word
     assert found == as_json(expected)
 
 
+def test_a_concepts_units_by_probability(client: FlaskClient, connection: Connection) -> None:
+    """Concepts near "boat" are seen in other exemplars than it is, so the orders differ."""
+    query = {"match": "related", "limit": ALL}
+    expected = as_json(queries.concept(connection, "boat", sort="prob", **query))["units"]
+    assert get(client, "/concepts/boat", sort="prob", **query)["units"] == expected
+    assert get(client, "/concepts/boat", **query)["units"] != expected
+
+
 def test_a_concept_page_by_page(client: FlaskClient, connection: Connection) -> None:
     expected = as_json(queries.concept(connection, "boat", match="family", limit=ALL))["units"]
     units: list[Any] = []

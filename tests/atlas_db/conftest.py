@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import Connection
 
-from atlas_db.concepts import fold
+from atlas_db.concepts import fold, stem
 from atlas_db.connection import open_atlas
 from atlas_db.dictionary import is_word
 
@@ -94,6 +95,23 @@ class Truth:
         return found
 
     @cached_property
+    def stems(self) -> dict[int, set[str]]:
+        """Stems of people's captions by image; of the model's where there are none."""
+        said: dict[int, list[str]] = {}
+        for row in self.rows("human_captions"):
+            said.setdefault(row["image_id"], []).append(row["caption"])
+        texts = {key: said.get(key, [row["caption"]]) for key, row in self.images.items()}
+        return {
+            key: {stem(word) for text in of for word in re.split(r"[\W\d_]+", text.casefold())}
+            for key, of in texts.items()
+        }
+
+    def n_shown(self, uid: int, concept: str) -> int:
+        """Count a unit's exemplars whose captions have a word of the concept's stem."""
+        shown = [stem(concept) in self.stems[row["image_id"]] for row in self.exemplars[uid]]
+        return sum(shown)
+
+    @cached_property
     def categories(self) -> dict[int, list[str]]:
         """Names of what is annotated on an image, by image."""
         names = {row["category_id"]: row["name"] for row in self.rows("categories")}
@@ -101,6 +119,12 @@ class Truth:
         for row in self.rows("instances"):
             found.setdefault(row["image_id"], set()).add(names[row["category_id"]])
         return {key: sorted(value) for key, value in found.items()}
+
+
+@pytest.fixture(scope="session")
+def truth_of() -> type[Truth]:
+    """Reads the truth of a run folder of one's own."""
+    return Truth
 
 
 @pytest.fixture(scope="session")

@@ -56,7 +56,7 @@ def test_a_record_keeps_its_names_and_gains_its_printed_name() -> None:
 def test_a_summary_lies_flat_beside_the_record_that_has_it() -> None:
     record = ConceptRecord(
         summary=ConceptSummary("a/b", "a-b", "a/b", 1, 1, 0.5),
-        units=(ConceptUnit(unit_summary(), "a/b", 1, " a/b", 0.5),),
+        units=(ConceptUnit(unit_summary(), "a/b", 1, " a/b", 0.5, 2),),
         family=(),
         related=(),
     )

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from atlas_db.concepts import fold, slug, stem
+from atlas_db.concepts import fold, slug, stem, text_stems
 from atlas_db.fixtures.weights import vocabulary
 
 TOKENS = (
@@ -36,6 +36,13 @@ TOKENS = (
 )
 def test_fold(token: str, concept: str | None) -> None:
     assert fold(token) == concept
+
+
+def test_stems_of_a_text() -> None:
+    assert text_stems("Two Boats, a dog's 3 boat_houses!") == {
+        "two", "boat", "a", "dog", "s", "hous"
+    }  # fmt: skip
+    assert text_stems(" 12, ...") == frozenset()
 
 
 def test_folding_twice_changes_nothing() -> None:

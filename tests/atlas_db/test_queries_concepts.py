@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -5,7 +6,10 @@ from sqlalchemy import Connection
 
 from atlas_db import queries
 from atlas_db.concepts import slug, stem
+from atlas_db.connection import open_atlas
 from atlas_db.errors import NotInAtlasError
+from atlas_db.fixtures import write_synthetic_run
+from atlas_db.ingest import ingest
 from atlas_db.records import ConceptRecord, ConceptSummary
 
 
@@ -26,14 +30,16 @@ def expected_summary(truth: Any, concept: str) -> ConceptSummary:
     )
 
 
-def expected_units(truth: Any, *concepts: str) -> list[tuple[Any, ...]]:
+def expected_units(truth: Any, *concepts: str, sort: str = "shown") -> list[tuple[Any, ...]]:
     best: dict[int, tuple[Any, ...]] = {}
     for concept in concepts:
         for uid, row in truth.concepts[concept].items():
-            found = (-row["prob"], concept, uid, row["rank"], row["token"])
+            n_shown = truth.n_shown(uid, concept)
+            order = (-n_shown, -row["prob"]) if sort == "shown" else (-row["prob"],)
+            found = (order, concept, uid, row["rank"], row["token"], row["prob"], n_shown)
             best[uid] = min(best.get(uid, found), found)
     ordered = sorted(best.values(), key=lambda row: (row[0], row[2]))
-    return [(uid, concept, rank, token, -prob) for prob, concept, uid, rank, token in ordered]
+    return [(uid, concept, *rest) for _, concept, uid, *rest in ordered]
 
 
 def expected_related(truth: Any, concept: str) -> list[tuple[str, float]]:
@@ -49,7 +55,10 @@ def expected_related(truth: Any, concept: str) -> list[tuple[str, float]]:
 
 
 def units_of(record: ConceptRecord) -> list[tuple[Any, ...]]:
-    return [(one.unit.uid, one.concept, one.rank, one.token, one.prob) for one in record.units]
+    return [
+        (one.unit.uid, one.concept, one.rank, one.token, one.prob, one.n_shown)
+        for one in record.units
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +134,28 @@ def test_pages_of_units(connection: Connection, truth: Any) -> None:
     assert units_of(record) == wanted[2:5]
 
 
+def test_units_by_probability(connection: Connection, truth: Any) -> None:
+    record = queries.concept(connection, "boat", match="family", sort="prob", limit=500)
+    assert units_of(record) == expected_units(truth, "boat", "boats", "boating", sort="prob")
+
+
+def test_units_that_show_a_concept_come_first(tmp_path: Path, truth_of: Any) -> None:
+    """With more images than exemplars, units see a concept in different numbers of theirs."""
+    run = write_synthetic_run(tmp_path / "run", n_images=60)
+    ingest(run, tmp_path / "atlas.duckdb")
+    truth = truth_of(run)
+    engine = open_atlas(tmp_path / "atlas.duckdb")
+    with engine.connect() as connection:
+        for word in ("boat", "dog", "pizza"):
+            record = queries.concept(connection, word, limit=500)
+            assert len({one.n_shown for one in record.units}) > 2
+            assert units_of(record) == expected_units(truth, word)
+            assert units_of(record) != expected_units(truth, word, sort="prob")
+        (bulk,) = queries.concept_records(connection, "dog", "dog")
+        assert bulk == queries.concept(connection, "dog")
+    engine.dispose()
+
+
 def test_prefix(connection: Connection, truth: Any) -> None:
     page = queries.concepts(connection, prefix=" BOA", limit=2)
     wanted = [concept for concept in truth.concepts if concept.startswith("boa")]
@@ -178,5 +209,7 @@ def test_an_unknown_word(connection: Connection, word: str, message: str) -> Non
 def test_wrong_arguments(connection: Connection) -> None:
     with pytest.raises(ValueError, match="match must be one of exact, family, related, got 'all'"):
         queries.concept(connection, "water", match="all")
+    with pytest.raises(ValueError, match="sort must be one of shown, prob, got 'rank'"):
+        queries.concept(connection, "water", sort="rank")
     with pytest.raises(ValueError, match="limit must be >= 1"):
         queries.concepts(connection, limit=0)

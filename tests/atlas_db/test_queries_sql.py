@@ -40,7 +40,8 @@ def test_concept(connection: Connection, concept: str) -> None:
     record = queries.concept(connection, concept)
     rows = run(connection, "concept", concept=concept.replace("'", "''"))
     assert rows == [
-        (one.unit.layer, one.unit.unit, one.rank, one.token, one.prob) for one in record.units
+        (one.unit.layer, one.unit.unit, one.rank, one.token, one.prob, one.n_shown)
+        for one in record.units
     ]
 
 

@@ -187,3 +187,17 @@ def test_as_a_process(synthetic_atlas: Path) -> None:
     assert done.stdout.startswith("L0.U3  interpretable\n")
     assert "\x1b" not in done.stdout
     assert done.stderr == RANDOM_WARNING + "\n"
+
+
+def test_lookup_says_in_how_many_exemplars_the_word_is_seen(
+    run: Run, synthetic_atlas: Path
+) -> None:
+    engine = open_atlas(synthetic_atlas)
+    with engine.connect() as connection:
+        units = queries.concept(connection, "boat", sort="prob", limit=5).units
+    engine.dispose()
+    assert {one.n_shown for one in units} != {0}
+    lines = click.unstyle(run("lookup", "boat", "--sort", "prob", "--limit", "5").stdout)
+    head, *rows = lines.splitlines()[2:8]
+    place = head.index("shown") + len("shown")
+    assert [row[:place].split()[-1] for row in rows] == [str(one.n_shown) for one in units]
