@@ -6,6 +6,8 @@ say something that is in the picture, beside
 - random units: the share of all the layer's units outside of the image's top 100 that do (exact,
   nothing is drawn);
 - units of another image: of its first units in this layer, the share that say what is in this one.
+
+A layer in which fewer than MIN_IMAGES images have such a unit is left out.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ import numpy.typing as npt
 from builder.experiments.experiment import Figure, estimated, left_out
 from builder.experiments.intervals import mean_estimate, paired_p
 
+#: Of a layer; fewer say nothing of it.
+MIN_IMAGES = 10
 FIGURE = "units among the top five, of one layer, that say something"
 
 Uids = npt.NDArray[np.int64]
@@ -65,12 +69,20 @@ def _of_layer(uid: Uids, layer: int, d_mlp: int) -> Uids:
 
 
 def layer_figures(
-    shares: Shares, part: str, names: Mapping[str, str], *, n_layers: int, seed: int
+    shares: Shares,
+    part: str,
+    names: Mapping[str, str],
+    *,
+    n_layers: int,
+    seed: int,
+    min_images: int = MIN_IMAGES,
 ) -> Iterator[Figure]:
-    """Average over images: figures of every layer that has top units."""
+    """Average over images: figures of every layer that has top units in enough of them."""
     for layer, arms in sorted(shares.items()):
         top = np.array(arms["top"])
         for arm, values in ((arm, np.array(values)) for arm, values in arms.items()):
+            if (~np.isnan(values)).sum() < min_images:
+                continue
             is_top = arm == "top"
             against = np.array(arms["random"]) if is_top else values
             both = ~np.isnan(against)
@@ -86,7 +98,23 @@ def layer_figures(
                 control=names["random" if is_top else "top"],
                 note="Over images with such a unit in the layer." if is_top else "",
             )
-    empty = [str(layer) for layer in range(n_layers) if layer not in shares]
-    if empty:
-        reason = f"No image has one of its top five units in layer {', '.join(empty)}."
-        yield left_out(FIGURE, reason, part=part)
+    counts = {layer: len(arms["top"]) for layer, arms in shares.items()}
+    yield from too_few(
+        FIGURE, "one of their top five units", counts, n_layers, min_images, part=part
+    )
+
+
+def too_few(
+    figure: str,
+    what: str,
+    counts: Mapping[int, int],
+    n_layers: int,
+    min_images: int = MIN_IMAGES,
+    *,
+    part: str = "",
+) -> Iterator[Figure]:
+    """Say which layers are left out: those in which fewer than `min_images` images have `what`."""
+    few = [str(layer) for layer in range(n_layers) if counts.get(layer, 0) < min_images]
+    if few:
+        reason = f"Fewer than {min_images} images have {what} in layer {', '.join(few)}."
+        yield left_out(figure, reason, part=part)

@@ -3,7 +3,7 @@
 The units are the image's first k of `builder.experiments.ablation`, k the greatest of its curve;
 those that lie in one layer are set to 0 at the patches and the others left. Beside them stand as
 many random units of the same layer, outside of the k. Images without one of the k in a layer are
-left out there; how many units it was is given.
+left out there, and layers with too few images; how many units it was is given.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from torch import Tensor
 
 from builder.experiments.ablation import curve, random_units
 from builder.experiments.context import ExperimentContext
-from builder.experiments.experiment import Experiment, Figure, Outcome, estimated, left_out, nothing
+from builder.experiments.decoding_layers import MIN_IMAGES, too_few
+from builder.experiments.experiment import Experiment, Figure, Outcome, estimated, nothing
 from builder.experiments.intervals import mean_estimate, paired_p
 from builder.experiments.passes import Passes
 from builder.experiments.rankings import (
@@ -121,13 +122,15 @@ def _zero_layer(
         yield {"image_id": ranking.image_id, "layer": layer, "n_zeroed": n_zeroed, **drops}
 
 
-def layer_figures(table: pa.Table, n_layers: int, k: int, seed: int) -> Iterator[Figure]:
+def layer_figures(
+    table: pa.Table, n_layers: int, k: int, seed: int, min_images: int = MIN_IMAGES
+) -> Iterator[Figure]:
     """Average rows of _SCHEMA over images, layer by layer."""
-    empty = []
+    counts: dict[int, int] = {}
     for layer in range(n_layers):
         rows = table.filter(pc.equal(table["layer"], layer))
-        if rows.num_rows == 0:
-            empty.append(str(layer))
+        counts[layer] = rows.num_rows
+        if rows.num_rows < min_images:
             continue
         drops = {arm: rows[arm].to_numpy() for arm in ARMS}
         p = paired_p(drops[ARMS[0]], drops[ARMS[1]], seed=seed)
@@ -142,8 +145,7 @@ def layer_figures(table: pa.Table, n_layers: int, k: int, seed: int) -> Iterator
             mean_estimate(rows["n_zeroed"].to_numpy(), seed=seed),
             figure=COUNT, measure="units", layer=layer, k=k,
         )  # fmt: skip
-    if empty:
-        yield left_out(DROP, f"No image has one of its top {k} units in layer {', '.join(empty)}.")
+    yield from too_few(DROP, f"one of their top {k} units", counts, n_layers, min_images)
 
 
 LAYER_ABLATION = Experiment(

@@ -81,7 +81,7 @@ def run_specificity(context: ExperimentContext) -> Outcome:
         return nothing(TABLES, "IoU", "No thing that a target names lies in the model's view.")
     seed = context.settings.seed
     found = figures(rows, contents.lists, n_sample=n_sample, seed=seed)
-    found += layer_figures(rows, context.run.units_per_layer, seed)
+    found += layer_figures(rows, context.run.n_layers, context.run.units_per_layer, seed)
     return Outcome(
         found, {"unit_masks": unit_table(rows), "unit_category_masks": category_table(rows)}
     )

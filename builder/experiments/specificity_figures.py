@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas_db.experiment_format import EXPERIMENT_SCHEMAS
+from builder.experiments.decoding_layers import MIN_IMAGES as MIN_LAYER_IMAGES
+from builder.experiments.decoding_layers import too_few
 from builder.experiments.experiment import Figure, estimated, left_out
 from builder.experiments.intervals import false_discovery_q, mean_estimate, paired_p
 from builder.experiments.overlap import iou_bound
@@ -49,14 +51,18 @@ def figures(rows: pa.Table, lists: WordLists, *, n_sample: int, seed: int) -> li
     return found + list(_of_categories(images, lists, seed))
 
 
-def layer_figures(rows: pa.Table, d_mlp: int, seed: int) -> Iterator[Figure]:
+def layer_figures(rows: pa.Table, n_layers: int, d_mlp: int, seed: int) -> Iterator[Figure]:
     """Give the overlaps of each layer's units among the top ones, over the images that have some.
 
-    A random unit is of its top unit's layer. Layers without top units have no figures.
+    A random unit is of its top unit's layer. Layers with too few such images have no figures.
     """
     layers = rows["uid"].to_numpy() // d_mlp
+    counts: dict[int, int] = {}
     for layer in np.unique(layers).tolist():
         images = by_image(rows.filter(pa.array(layers == layer)))
+        counts[layer] = len(images["image_id"])
+        if counts[layer] < MIN_LAYER_IMAGES:
+            continue
         for kind, figure in _KINDS.items():
             p = paired_p(*_known(images[f"top_{kind}"], images[f"random_{kind}"]), seed=seed)
             for arm in ("top", "random"):
@@ -71,6 +77,7 @@ def layer_figures(rows: pa.Table, d_mlp: int, seed: int) -> Iterator[Figure]:
                     p_value=None if np.isnan(p) else p,
                     note="Over images with such a unit in the layer." if arm == "top" else "",
                 )
+    yield from too_few("IoU", "one of their top units", counts, n_layers)
 
 
 def by_image(rows: pa.Table) -> Columns:

@@ -36,14 +36,20 @@ def test_a_layer_without_other_units_has_no_random_share() -> None:
     found = layer_shares({10: np.arange(4), 11: np.array([8])}, [1, 0], says, n_first=3, d_mlp=4)
     assert np.isnan(found[0]["random"][0])
     assert np.isnan(found[0]["other"][0])
-    figures = list(layer_figures(found, "x", NAMES, n_layers=N_LAYERS, seed=0))
-    random = next(f for f in figures if (f.arm, f.layer) == ("random units", 0))
-    assert random.value is None
+    figures = list(layer_figures(found, "x", NAMES, n_layers=N_LAYERS, seed=0, min_images=1))
+    assert [f.arm for f in figures if f.layer == 0] == ["top units"]
+
+
+def test_layers_of_few_images_are_left_out() -> None:
+    found = layer_shares(TOPS, [1, 0], says, n_first=3, d_mlp=D_MLP)
+    assert len(found[0]["top"]) == len(found[1]["top"]) == 2
+    (gone,) = layer_figures(found, "x", NAMES, n_layers=N_LAYERS, seed=0, min_images=3)
+    assert "Fewer than 3 images have one of their top five units in layer 0, 1, 2." in gone.note
 
 
 def test_figures_say_which_layers_are_empty() -> None:
     found = layer_shares(TOPS, [1, 0], says, n_first=3, d_mlp=D_MLP)
-    figures = list(layer_figures(found, "x", NAMES, n_layers=N_LAYERS, seed=0))
+    figures = list(layer_figures(found, "x", NAMES, n_layers=N_LAYERS, seed=0, min_images=1))
     by_arm = {(f.arm, f.layer): f for f in figures if f.value is not None}
     assert by_arm["top units", 0].value == pytest.approx(0.25)
     assert by_arm["random units", 0].value == pytest.approx(2 / 3)

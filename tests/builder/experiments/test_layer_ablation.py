@@ -35,7 +35,7 @@ def test_figures_average_the_images_of_each_layer() -> None:
         ]
     ]  # fmt: skip
     table = pa.Table.from_pylist(rows, schema=_SCHEMA)
-    figures = list(layer_figures(table, 4, 64, seed=0))
+    figures = list(layer_figures(table, 4, 64, seed=0, min_images=1))
     found = {(f.figure, f.arm, f.layer): f for f in figures}
     assert found[DROP, "top units", 0].value == pytest.approx(0.6)
     assert found[DROP, "random units", 0].value == pytest.approx(0.1)
@@ -45,3 +45,5 @@ def test_figures_average_the_images_of_each_layer() -> None:
     assert found[DROP, "top units", 2].n == 1
     (empty,) = (f for f in figures if f.value is None)
     assert "top 64 units in layer 1, 3" in empty.note
+    figures = layer_figures(table, 4, 64, seed=0, min_images=2)
+    assert {f.layer for f in figures if f.value is not None} == {0}
