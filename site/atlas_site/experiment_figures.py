@@ -1,4 +1,4 @@
-"""One drawing for an experiment, chosen by what its figures are over: k, layers, or arms."""
+"""Drawings of an experiment, chosen by what its figures are over: k, arms, or layers."""
 
 from __future__ import annotations
 
@@ -10,23 +10,36 @@ from atlas_site.text import count, number, prose
 
 #: Rows of a chart of intervals; the table has them all.
 _N_ROWS = 14
+#: Charts by layer; the table has all figures.
+_N_LAYER_CHARTS = 2
 #: The figure that answers the question, where it is not the first.
 _SHOWN = {"ablation": "relative drop of p(target)"}
 
 
 def drawing(name: str, figures: Sequence[FigureRecord]) -> str:
-    """Draw the figure that says most of an experiment; empty where there is nothing to draw."""
+    """Draw the figure that says most of an experiment, and what it says layer by layer.
+
+    Empty where there is nothing to draw.
+    """
     known = [figure for figure in figures if not figure.is_left_out]
-    chosen = [figure for figure in known if figure.figure == _SHOWN.get(name)]
-    for candidates in (chosen, known):
-        for draw in (_curves, _layers, _intervals):
+    by_layer = _layer_drawings(known)
+    if known and known[0].layer is not None and by_layer:
+        return by_layer
+    whole = [figure for figure in known if figure.layer is None]
+    chosen = [figure for figure in whole if figure.figure == _SHOWN.get(name)]
+    for candidates in (chosen, whole):
+        for draw in (_curves, _intervals):
             svg, said = draw(candidates)
             if svg:
-                return (
-                    f'<figure class="na-chart na-experiment-chart">{svg}'
-                    f"<figcaption>{prose(said)}</figcaption></figure>"
-                )
-    return ""
+                return _framed(svg, said) + by_layer
+    return by_layer
+
+
+def _framed(svg: str, said: str) -> str:
+    return (
+        f'<figure class="na-chart na-experiment-chart">{svg}'
+        f"<figcaption>{prose(said)}</figcaption></figure>"
+    )
 
 
 def point_of(figure: FigureRecord) -> Point:
@@ -63,10 +76,19 @@ def _curves(figures: Sequence[FigureRecord]) -> tuple[str, str]:
     return shown, _said(name, chosen, ", by k; bands are 95 % intervals.")
 
 
-def _layers(figures: Sequence[FigureRecord]) -> tuple[str, str]:
-    name, chosen = _first([one for one in figures if one.layer is not None])
-    shown = curves_svg(_lines(chosen, "layer"), label=f"{name} by layer", along="layer")
-    return shown, _said(name, chosen, ", by layer.")
+def _layer_drawings(figures: Sequence[FigureRecord]) -> str:
+    """Draw the first figures that are of layers, each part of the data by itself."""
+    groups: dict[tuple[str, str], list[FigureRecord]] = {}
+    for one in figures:
+        if one.layer is not None:
+            groups.setdefault((one.figure, one.part), []).append(one)
+    drawn = []
+    for (name, part), chosen in groups.items():
+        named = f"{name}, {part}" if part else name
+        svg = curves_svg(_lines(chosen, "layer"), label=f"{named} by layer", along="layer")
+        if svg:
+            drawn.append(_framed(svg, _said(named, chosen, ", by layer.")))
+    return "".join(drawn[:_N_LAYER_CHARTS])
 
 
 def _lines(figures: Sequence[FigureRecord], along: str) -> dict[str, dict[int, Point]]:
