@@ -108,7 +108,7 @@ def _row(one: Download) -> str:
         f"<tr><td>{name}</td><td class=na-figure>{size}</td>"
         f"<td class=na-wrap>{_with_code(one.about)}</td>"
         f'<td class=na-figure data-label="rows">{rows or "–"}</td>'
-        f'<td class=na-digest>{digest}</td></tr>'
+        f"<td class=na-digest>{digest}</td></tr>"
     )
 
 
