@@ -159,8 +159,8 @@ def _units(site: Site, base: str, record: ConceptRecord, cards: UnitCards) -> st
     )
     return (
         f"<section><h2>Units that promote it</h2>"
-        f'<p class="na-hint">First those in most of whose {N_EXEMPLARS} exemplars '
-        f"{hint(base, 'shown', 'it is seen')}, then by probability.</p>{HEAT_CONTROLS}"
+        f'<p class="na-hint">Sorted by exemplars in which it is '
+        f"{hint(base, 'shown', 'seen')}.</p>{HEAT_CONTROLS}"
         f'<div class="na-cards">{pictured}</div>{more}</section>'
     )
 
