@@ -21,7 +21,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from torch import Tensor
 
@@ -34,7 +33,7 @@ from builder.experiments.rankings import (
     Ranking,
     Uids,
     captions_of,
-    chunked,
+    over_batches,
     rank_units,
     uid_tensor,
 )
@@ -140,22 +139,14 @@ def ablate(
 ) -> pa.Table:
     """Run every arm and k over all images: rows of the table `ablations`."""
     passes = Passes(context.captioner, context.model)
-    by_id = {ranking.image_id: ranking for ranking in rankings}
-    tables = [EXPERIMENT_SCHEMAS[TABLE].empty_table()]
-    n_done = 0
-    for name, image_ids in chunked(np.array(sorted(by_id), dtype=np.int64)):
-
-        def make(image_ids: npt.NDArray[np.int64] = image_ids) -> pa.Table:
-            rows: list[dict[str, object]] = []
-            for batch in context.batches(image_ids):
-                known = [by_id[int(image_id)] for image_id in batch.image_ids]
-                rows += _ablate_batch(passes, batch.patches, known, arms, ks)
-            return pa.Table.from_pylist(rows, schema=EXPERIMENT_SCHEMAS[TABLE])
-
-        tables.append(context.chunks.get(f"ablations-{name}", make))
-        n_done += len(image_ids)
-        context.progress("ablate", n_done, len(by_id))
-    return pa.concat_tables(tables)
+    return over_batches(
+        context,
+        rankings,
+        lambda patches, known: _ablate_batch(passes, patches, known, arms, ks),
+        name="ablations",
+        doing="ablate",
+        schema=EXPERIMENT_SCHEMAS[TABLE],
+    )
 
 
 def _ablate_batch(

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from torch import Tensor
@@ -26,7 +25,7 @@ from builder.experiments.rankings import (
     Ranking,
     Uids,
     captions_of,
-    chunked,
+    over_batches,
     rank_units,
     uid_tensor,
 )
@@ -69,30 +68,22 @@ def units_of_layer(
 def _ablate(context: ExperimentContext, rankings: Sequence[Ranking]) -> pa.Table:
     """Zero both arms of every layer over all images: rows of _SCHEMA."""
     passes = Passes(context.captioner, context.model)
-    by_id = {ranking.image_id: ranking for ranking in rankings}
-    tables = [_SCHEMA.empty_table()]
-    n_done = 0
-    for name, image_ids in chunked(np.array(sorted(by_id), dtype=np.int64)):
+    d_mlp = context.run.units_per_layer
 
-        def make(image_ids: npt.NDArray[np.int64] = image_ids) -> pa.Table:
-            rows: list[dict[str, object]] = []
-            for batch in context.batches(image_ids):
-                known = [by_id[int(image_id)] for image_id in batch.image_ids]
-                drawn = {r.image_id: random_units(context, r, 0) for r in known}
-                for layer in range(context.run.n_layers):
-                    units = {
-                        r.image_id: units_of_layer(
-                            r, drawn[r.image_id], layer, context.run.units_per_layer
-                        )
-                        for r in known
-                    }
-                    rows += _zero_layer(passes, batch.patches, known, units, layer)
-            return pa.Table.from_pylist(rows, schema=_SCHEMA)
+    def rows(patches: Tensor, known: Sequence[Ranking]) -> Iterator[dict[str, object]]:
+        drawn = {r.image_id: random_units(context, r, 0) for r in known}
+        for layer in range(context.run.n_layers):
+            units = {r.image_id: units_of_layer(r, drawn[r.image_id], layer, d_mlp) for r in known}
+            yield from _zero_layer(passes, patches, known, units, layer)
 
-        tables.append(context.chunks.get(f"layer-ablations-{name}", make))
-        n_done += len(image_ids)
-        context.progress("ablate layer by layer", n_done, len(by_id))
-    return pa.concat_tables(tables)
+    return over_batches(
+        context,
+        rankings,
+        rows,
+        name="layer-ablations",
+        doing="ablate layer by layer",
+        schema=_SCHEMA,
+    )
 
 
 def _zero_layer(

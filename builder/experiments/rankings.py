@@ -6,7 +6,7 @@ backward pass (`Passes.unit_attributions`), and ranked. Ties go to the smaller u
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,6 +117,40 @@ def captions_of(rankings: Sequence[Ranking], device: torch.device) -> Captions:
         position=torch.tensor([ranking.position for ranking in rankings], device=device),
         token_id=torch.tensor([ranking.token_id for ranking in rankings], device=device),
     )
+
+
+def over_batches(
+    context: ExperimentContext,
+    rankings: Sequence[Ranking],
+    rows: Callable[[Tensor, Sequence[Ranking]], Iterable[Mapping[str, object]]],
+    *,
+    name: str,
+    doing: str,
+    schema: pa.Schema,
+) -> pa.Table:
+    """Ask something of all ranked images, a batch at a time, and keep the answers in chunks.
+
+    Args:
+        rows: Gives the rows of a batch, from its patches (batch, n_patch, d_model) and rankings.
+        name: Of the chunks.
+        doing: What the progress bar says.
+        schema: Of the rows.
+    """
+    by_id = {ranking.image_id: ranking for ranking in rankings}
+    tables = [schema.empty_table()]
+    n_done = 0
+    for chunk, image_ids in chunked(np.array(sorted(by_id), dtype=np.int64)):
+
+        def make(image_ids: npt.NDArray[np.int64] = image_ids) -> pa.Table:
+            found: list[Mapping[str, object]] = []
+            for batch in context.batches(image_ids):
+                found += rows(batch.patches, [by_id[int(id_)] for id_ in batch.image_ids])
+            return pa.Table.from_pylist(found, schema=schema)
+
+        tables.append(context.chunks.get(f"{name}-{chunk}", make))
+        n_done += len(image_ids)
+        context.progress(doing, n_done, len(by_id))
+    return pa.concat_tables(tables)
 
 
 def uid_tensor(rows: Sequence[Uids], device: torch.device) -> Tensor:
