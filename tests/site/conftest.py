@@ -15,6 +15,7 @@ import pytest
 from atlas_site.build import build_site
 from atlas_site.request import SiteReport
 from site_browser import DESK, watch
+from sqlalchemy import Connection
 
 from atlas_db import queries
 from atlas_db.connection import open_atlas
@@ -50,6 +51,15 @@ def built_site(synthetic_atlas: Path, tmp_path_factory: pytest.TempPathFactory) 
     """The whole site of the synthetic atlas; tests must not write to it."""
     folder = tmp_path_factory.mktemp("site") / "host" / "some" / "folder"
     return BuiltSite(folder, build_site(synthetic_atlas, folder))
+
+
+@pytest.fixture
+def connection(synthetic_atlas: Path) -> Iterator[Connection]:
+    """An open connection to the synthetic atlas."""
+    engine = open_atlas(synthetic_atlas)
+    with engine.connect() as opened:
+        yield opened
+    engine.dispose()
 
 
 class _QuietHandler(SimpleHTTPRequestHandler):

@@ -1,24 +1,13 @@
 """The pages of concepts: cards that were kept are those that would be made."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pytest
 from atlas_site.concept_page import UnitCards, concept_page
 from atlas_site.context import OWN_PAGE, ConceptLink, Site
 from atlas_site.first_exemplars import Tile
+from sqlalchemy import Connection
 
 from atlas_db import queries
-from atlas_db.connection import Connection, open_atlas
-
-
-@pytest.fixture
-def connection(synthetic_atlas: Path) -> Iterator[Connection]:
-    engine = open_atlas(synthetic_atlas)
-    with engine.connect() as opened:
-        yield opened
-    engine.dispose()
 
 
 @pytest.fixture

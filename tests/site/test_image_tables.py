@@ -1,28 +1,18 @@
 """The tables of an image: its page begins what the page beside it has whole."""
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 from atlas_site.addresses import attributions_address, base_of, image_address, unit_address
 from atlas_site.context import OWN_PAGE, Site
 from atlas_site.image_tables import AttributionTables
+from sqlalchemy import Connection
 
 from atlas_db import queries
-from atlas_db.connection import Connection, open_atlas
 from atlas_db.records import ImageRecord
 
 _ROW = re.compile(r"<tr><td>.*?</tr>")
-
-
-@pytest.fixture
-def connection(synthetic_atlas: Path) -> Iterator[Connection]:
-    engine = open_atlas(synthetic_atlas)
-    with engine.connect() as opened:
-        yield opened
-    engine.dispose()
 
 
 @pytest.fixture

@@ -1,23 +1,13 @@
 """What is kept of summaries is what would be looked up, and is bounded."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pytest
 from atlas_site.recent_summaries import RecentSummaries
+from sqlalchemy import Connection
 
-from atlas_db.connection import Connection, open_atlas
 from atlas_db.known_summaries import KnownSummaries
 from atlas_db.queries.of_units import KNOWN_SUMMARIES
-
-
-@pytest.fixture
-def connection(synthetic_atlas: Path) -> Iterator[Connection]:
-    engine = open_atlas(synthetic_atlas)
-    with engine.connect() as opened:
-        yield opened
-    engine.dispose()
 
 
 def test_summaries_are_those_that_are_known(connection: Connection, tmp_path: Path) -> None:
