@@ -167,7 +167,8 @@ def _application(database: Path, **options: Any) -> Any:
 def _sql_limits(deadline_s: float, n_at_once: int) -> SqlLimits:
     from atlas_db.sql_sandbox import SqlLimits
 
-    return SqlLimits(deadline_s=deadline_s, n_at_once=n_at_once, n_waiting=n_at_once)
+    # One client has half of the places at most: room for more than run at once.
+    return SqlLimits(deadline_s=deadline_s, n_at_once=n_at_once, n_waiting=2 * n_at_once)
 
 
 def _announce(address: str, site: Path | None, *, open_browser: bool, quiet: bool) -> None:

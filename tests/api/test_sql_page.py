@@ -11,6 +11,7 @@ import pytest
 from apiflask import APIFlask
 from flask.testing import FlaskClient
 from waitress.server import create_server
+from waitress.wasyncore import close_all
 
 CHROMIUM = Path("/usr/bin/chromium")
 PAGE = Path(__file__).parents[2] / "api" / "sql_page"
@@ -22,8 +23,10 @@ def address(app: APIFlask) -> Iterator[str]:
     thread = threading.Thread(target=server.run)
     thread.start()
     yield f"http://127.0.0.1:{server.effective_port}"
-    server.trigger.pull_trigger(server.close)  # in its own thread, which alone may
-    thread.join()
+    # In its own thread, which alone may; also what the browser keeps open, or it would go on.
+    server.trigger.pull_trigger(lambda: close_all(server._map))
+    thread.join(30)
+    assert not thread.is_alive()
 
 
 def test_it_is_of_its_own_files_alone(client: FlaskClient) -> None:
@@ -95,7 +98,9 @@ def test_a_visitor_asks_and_downloads(browser: Any, address: str) -> None:
     page.locator("#result table").wait_for()
     assert "rows in" in page.locator("#status").inner_text()
     heads = page.locator("#result th").all_inner_texts()
-    assert [head.split("\n")[0] for head in heads] == ["layer", "unit", "rank", "token", "prob"]
+    assert [head.split("\n")[0] for head in heads] == [
+        *("layer", "unit", "rank", "token", "prob", "n_shown")
+    ]
 
     with page.expect_download() as download:
         page.get_by_role("link", name="CSV").click()
