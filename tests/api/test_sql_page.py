@@ -106,7 +106,7 @@ def test_a_visitor_asks_and_downloads(browser: Any, address: str) -> None:
         page.get_by_role("link", name="CSV").click()
     assert download.value.suggested_filename == "result.csv"
     first = Path(download.value.path()).read_text(encoding="utf-8").splitlines()[0]
-    assert first == "layer,unit,rank,token,prob"
+    assert first == "layer,unit,rank,token,prob,n_shown"
 
     page.locator("#statement").fill("SELECT '<img src=x onerror=alert(1)>' AS a, NULL AS b")
     page.locator("#statement").press("Control+Enter")
