@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import duckdb
+from duckdb_sqlalchemy import ConnectionWrapper
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
@@ -40,7 +42,9 @@ def open_atlas(path: Path, *, threads: int | None = None, memory_mb: int | None 
         URL.create("duckdb", database=str(path)),
         pool_size=0,  # any number: a server's threads bound them, and none must wait for one
         isolation_level="AUTOCOMMIT",  # nothing is written; a wrong statement must not linger
-        connect_args={"read_only": True, "config": {"python_enable_replacements": "false"}},
+        # DuckDB refuses who opens a file in one process with other settings, even another name of
+        # the client: none but read_only, so that a notebook can ask DuckDB itself beside an Atlas.
+        creator=lambda: ConnectionWrapper(duckdb.connect(str(path), read_only=True)),
     )
 
     try:
@@ -59,7 +63,10 @@ def _tune(engine: Engine, path: Path, *, threads: int | None, memory_mb: int | N
     statement brings the process down (a segmentation fault in `Optimizer::OptimizerDisabled`).
     """
     # Each halves the time of a unit's page; scans lose nothing that the queries here notice.
-    settings = ["disabled_optimizers = 'late_materialization,compressed_materialization'"]
+    settings = [
+        "disabled_optimizers = 'late_materialization,compressed_materialization'",
+        "python_enable_replacements = false",  # a name that is no table is no variable of ours
+    ]
     if threads is not None:
         settings.append(f"threads = {threads:d}")
     if memory_mb is not None:

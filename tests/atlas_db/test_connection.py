@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import duckdb
 import pytest
 from sqlalchemy import Connection, text
 
@@ -49,3 +50,14 @@ def test_connections_are_kept_for_the_next(engine: Engine) -> None:
             for _ in range(12)
         }
     assert again == first
+
+
+def test_an_open_atlas_lets_others_of_the_process_open_the_file(synthetic_atlas: Path) -> None:
+    """As a notebook does that asks `Atlas` and DuckDB itself."""
+    engine = open_atlas(synthetic_atlas)
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+    own = duckdb.connect(str(synthetic_atlas), read_only=True)
+    assert own.execute("SELECT count(*) FROM units").fetchall() == [(96,)]
+    own.close()
+    engine.dispose()

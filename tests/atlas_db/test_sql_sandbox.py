@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -268,7 +268,18 @@ def test_statements_leave_no_file_open_and_nobody_behind(synthetic_atlas: Path) 
             rows(sandbox, synthetic_atlas, f"SELECT {n} AS n")
         those_that_wait(zygote, 2)
         assert (n_open("self"), n_open(zygote)) == before
-        assert len(children(zygote)) <= 2 + 2  # those that wait, and the last not yet buried
+        # Those that wait, and the last not yet buried; the others are soon.
+        assert soon(lambda: len(children(zygote)) <= 2 + 2)
+
+
+def soon(is_so: Callable[[], bool]) -> bool:
+    """Say whether something comes about within ten seconds."""
+    deadline_s = time.monotonic() + 10
+    while time.monotonic() < deadline_s:
+        if is_so():
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def those_that_wait(zygote: int, n: int, seen: Set[int] = frozenset()) -> set[int]:
@@ -295,12 +306,17 @@ def test_a_process_has_no_way_to_speak_for_another(synthetic_atlas: Path) -> Non
     with SqlSandbox(SqlLimits(deadline_s=20.0, n_at_once=3)) as sandbox:
         rows(sandbox, synthetic_atlas, "SELECT 1 AS n")
         assert sandbox._zygote is not None
-        sockets = [
-            {link for link in open_files(one) if link.startswith("socket:")}
-            for one in those_that_wait(sandbox._zygote[0].pid, 3)
-        ]
-        assert [len(own) for own in sockets] == [1, 1, 1]
-        assert len(set.union(*sockets)) == 3
+        zygote = sandbox._zygote[0].pid
+
+        def sockets() -> list[set[str]]:
+            return [
+                {link for link in open_files(one) if link.startswith("socket:")}
+                for one in those_that_wait(zygote, 3)
+            ]
+
+        # One that is ending has none left.
+        assert soon(lambda: [len(own) for own in sockets()] == [1, 1, 1])
+        assert len(set.union(*sockets())) == 3
 
 
 def open_files(process: int) -> list[str]:
