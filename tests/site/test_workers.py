@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +13,48 @@ from atlas_site import workers
 from atlas_site.fill_tasks import Filled, Kind, Task
 from atlas_site.publish import Writer
 
-from atlas_db.connection import open_atlas
-
 ROOT = Path(__file__).parents[2]
 _HAS_FORKSERVER = "forkserver" in multiprocessing.get_all_start_methods()
 
+_ASKED = """
+import json, sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
-def _ask(question: str) -> Any:
-    """Have a new process evaluate an expression."""
-    with ProcessPoolExecutor(1, workers._context()) as pool:
-        return pool.submit(eval, question).result()
+from atlas_db.connection import open_atlas
+from atlas_site import workers
+
+with open_atlas(Path(sys.argv[1])).connect(), ProcessPoolExecutor(1, workers._context()) as pool:
+    print(json.dumps([pool.submit(eval, question).result() for question in sys.argv[2:]]))
+"""
+
+
+def _ask(atlas: Path, *questions: str) -> list[Any]:
+    """Have a worker process evaluate expressions.
+
+    It is asked from an interpreter of its own, which has the atlas open: a server of forks is
+    started once in a process, and in the tests' own it may be another test's.
+    """
+    command = [sys.executable, "-c", _ASKED, str(atlas), *questions]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
 @pytest.mark.skipif(not _HAS_FORKSERVER, reason="processes are spawned here")
-@pytest.mark.parametrize("module", ["atlas_site.fill_tasks", "duckdb", "duckdb_sqlalchemy"])
-def test_a_process_has_its_imports_from_the_start(module: str) -> None:
-    assert _ask(f"{module!r} in __import__('sys').modules")
+def test_a_process_has_its_imports_from_the_start(synthetic_atlas: Path) -> None:
+    modules = ["atlas_site.fill_tasks", "duckdb", "duckdb_sqlalchemy"]
+    questions = [f"{module!r} in __import__('sys').modules" for module in modules]
+    there = _ask(synthetic_atlas, *questions)
+    assert dict(zip(modules, there, strict=True)) == dict.fromkeys(modules, True)
 
 
 @pytest.mark.skipif(not _HAS_FORKSERVER, reason="processes are spawned here")
 def test_a_process_is_no_fork_of_one_that_has_an_atlas_open(synthetic_atlas: Path) -> None:
-    engine = open_atlas(synthetic_atlas)
-    with engine.connect():
-        assert _ask("__import__('os').getppid()") != os.getpid()
-        n_threads = "len(__import__('os').listdir('/proc/self/task'))"
-        if sys.platform == "linux":
-            # The pool's own two; DuckDB has one for each core.
-            assert _ask(n_threads) <= 3
-    engine.dispose()
+    opener, parent = _ask(
+        synthetic_atlas,
+        "__import__('multiprocessing').parent_process().pid",
+        "__import__('os').getppid()",
+    )
+    assert parent != opener
 
 
 def test_where_nothing_can_be_forked_processes_are_spawned(monkeypatch: pytest.MonkeyPatch) -> None:
