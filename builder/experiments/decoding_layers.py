@@ -7,7 +7,7 @@ say something that is in the picture, beside
   nothing is drawn);
 - units of another image: of its first units in this layer, the share that say what is in this one.
 
-A layer in which fewer than MIN_IMAGES images have such a unit is left out.
+Layers with too few such images are left out (`builder.experiments.by_layer`).
 """
 
 from __future__ import annotations
@@ -17,11 +17,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from builder.experiments.experiment import Figure, estimated, left_out
-from builder.experiments.intervals import mean_estimate, paired_p
+from builder.experiments.by_layer import MIN_IMAGES, arm_figures, too_few
+from builder.experiments.experiment import Figure
 
-#: Of a layer; fewer say nothing of it.
-MIN_IMAGES = 10
 FIGURE = "units among the top five, of one layer, that say something"
 
 Uids = npt.NDArray[np.int64]
@@ -79,42 +77,16 @@ def layer_figures(
 ) -> Iterator[Figure]:
     """Average over images: figures of every layer that has top units in enough of them."""
     for layer, arms in sorted(shares.items()):
-        top = np.array(arms["top"])
-        for arm, values in ((arm, np.array(values)) for arm, values in arms.items()):
-            if (~np.isnan(values)).sum() < min_images:
-                continue
-            is_top = arm == "top"
-            against = np.array(arms["random"]) if is_top else values
-            both = ~np.isnan(against)
-            p = paired_p(top[both], against[both], seed=seed)
-            yield estimated(
-                mean_estimate(values[~np.isnan(values)], seed=seed),
-                figure=FIGURE,
-                measure="share",
-                arm=names[arm],
-                part=part,
-                layer=layer,
-                p_value=None if np.isnan(p) else p,
-                control=names["random" if is_top else "top"],
-                note="Over images with such a unit in the layer." if is_top else "",
-            )
+        yield from arm_figures(
+            {names[arm]: np.array(values) for arm, values in arms.items()},
+            figure=FIGURE,
+            measure="share",
+            part=part,
+            layer=layer,
+            seed=seed,
+            min_images=min_images,
+        )
     counts = {layer: len(arms["top"]) for layer, arms in shares.items()}
     yield from too_few(
         FIGURE, "one of their top five units", counts, n_layers, min_images, part=part
     )
-
-
-def too_few(
-    figure: str,
-    what: str,
-    counts: Mapping[int, int],
-    n_layers: int,
-    min_images: int = MIN_IMAGES,
-    *,
-    part: str = "",
-) -> Iterator[Figure]:
-    """Say which layers are left out: those in which fewer than `min_images` images have `what`."""
-    few = [str(layer) for layer in range(n_layers) if counts.get(layer, 0) < min_images]
-    if few:
-        reason = f"Fewer than {min_images} images have {what} in layer {', '.join(few)}."
-        yield left_out(figure, reason, part=part)

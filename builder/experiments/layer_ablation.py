@@ -8,7 +8,7 @@ left out there, and layers with too few images; how many units it was is given.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 from torch import Tensor
 
 from builder.experiments.ablation import curve, random_units
+from builder.experiments.by_layer import MIN_IMAGES, arm_figures, too_few
 from builder.experiments.context import ExperimentContext
-from builder.experiments.decoding_layers import MIN_IMAGES, too_few
 from builder.experiments.experiment import Experiment, Figure, Outcome, estimated, nothing
-from builder.experiments.intervals import mean_estimate, paired_p
+from builder.experiments.intervals import mean_estimate
 from builder.experiments.passes import Passes
 from builder.experiments.rankings import (
     Ranking,
@@ -71,10 +71,13 @@ def _ablate(context: ExperimentContext, rankings: Sequence[Ranking]) -> pa.Table
     d_mlp = context.run.units_per_layer
 
     def rows(patches: Tensor, known: Sequence[Ranking]) -> Iterator[dict[str, object]]:
-        drawn = {r.image_id: random_units(context, r, 0) for r in known}
+        drawn = [random_units(context, ranking, 0) for ranking in known]
+        none = [np.empty(0, np.int64) for _ in known]
+        before = _probabilities(passes, patches, known, none)
         for layer in range(context.run.n_layers):
-            units = {r.image_id: units_of_layer(r, drawn[r.image_id], layer, d_mlp) for r in known}
-            yield from _zero_layer(passes, patches, known, units, layer)
+            units = [units_of_layer(r, d, layer, d_mlp) for r, d in zip(known, drawn, strict=True)]
+            for row in _zero_layer(passes, patches, known, units, before):
+                yield {"layer": layer, **row}
 
     return over_batches(
         context,
@@ -90,27 +93,32 @@ def _zero_layer(
     passes: Passes,
     patches: Tensor,
     rankings: Sequence[Ranking],
-    units: Mapping[int, tuple[Uids, Uids]],
-    layer: int,
+    units: Sequence[tuple[Uids, Uids]],
+    before: Sequence[float],
 ) -> Iterator[dict[str, object]]:
-    at = [i for i, ranking in enumerate(rankings) if len(units[ranking.image_id][0])]
+    """Zero units of one layer, arm by arm, on the images that have some."""
+    at = [i for i, (top, _) in enumerate(units) if len(top)]
     if not at:
         return
     kept = [rankings[i] for i in at]
-    none = [np.empty(0, np.int64) for _ in kept]
-    sets = [none, *([units[r.image_id][arm] for r in kept] for arm in range(len(ARMS)))]
-    captions = captions_of(kept, patches.device)
-    before, *after = (
-        passes.zeroed(patches[at], captions, uid_tensor(uid, patches.device))[1].tolist()
-        for uid in sets
-    )
-    for row, ranking in enumerate(kept):
+    after = {
+        arm: _probabilities(passes, patches[at], kept, [units[i][number] for i in at])
+        for number, arm in enumerate(ARMS)
+    }
+    for row, i in enumerate(at):
         drops = {
-            arm: 1 - probs[row] / before[row] if before[row] > 0 else 0.0
-            for arm, probs in zip(ARMS, after, strict=True)
+            arm: 1 - probs[row] / before[i] if before[i] > 0 else 0.0
+            for arm, probs in after.items()
         }
-        n_zeroed = len(units[ranking.image_id][0])
-        yield {"image_id": ranking.image_id, "layer": layer, "n_zeroed": n_zeroed, **drops}
+        yield {"image_id": rankings[i].image_id, "n_zeroed": len(units[i][0]), **drops}
+
+
+def _probabilities(
+    passes: Passes, patches: Tensor, rankings: Sequence[Ranking], uids: Sequence[Uids]
+) -> list[float]:
+    """Give each image's p(target) with its units set to 0."""
+    captions = captions_of(rankings, patches.device)
+    return passes.zeroed(patches, captions, uid_tensor(uids, patches.device))[1].tolist()
 
 
 def layer_figures(
@@ -123,15 +131,10 @@ def layer_figures(
         counts[layer] = rows.num_rows
         if rows.num_rows < min_images:
             continue
-        drops = {arm: rows[arm].to_numpy() for arm in ARMS}
-        p = paired_p(drops[ARMS[0]], drops[ARMS[1]], seed=seed)
-        for arm, control in (ARMS, ARMS[::-1]):
-            yield estimated(
-                mean_estimate(drops[arm], seed=seed),
-                figure=DROP, measure="share", arm=arm, layer=layer, k=k, control=control,
-                p_value=None if np.isnan(p) else p,
-                note="Over images with such a unit in the layer." if arm == ARMS[0] else "",
-            )  # fmt: skip
+        yield from arm_figures(
+            {arm: rows[arm].to_numpy() for arm in ARMS},
+            figure=DROP, measure="share", layer=layer, k=k, seed=seed, min_images=min_images,
+        )  # fmt: skip
         yield estimated(
             mean_estimate(rows["n_zeroed"].to_numpy(), seed=seed),
             figure=COUNT, measure="units", layer=layer, k=k,

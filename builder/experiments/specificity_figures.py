@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas_db.experiment_format import EXPERIMENT_SCHEMAS
-from builder.experiments.decoding_layers import MIN_IMAGES as MIN_LAYER_IMAGES
-from builder.experiments.decoding_layers import too_few
+from builder.experiments.by_layer import MIN_IMAGES as MIN_LAYER_IMAGES
+from builder.experiments.by_layer import arm_figures, too_few
 from builder.experiments.experiment import Figure, estimated, left_out
 from builder.experiments.intervals import false_discovery_q, mean_estimate, paired_p
 from builder.experiments.overlap import iou_bound
@@ -64,19 +64,13 @@ def layer_figures(rows: pa.Table, n_layers: int, d_mlp: int, seed: int) -> Itera
         if counts[layer] < MIN_LAYER_IMAGES:
             continue
         for kind, figure in _KINDS.items():
-            p = paired_p(*_known(images[f"top_{kind}"], images[f"random_{kind}"]), seed=seed)
-            for arm in ("top", "random"):
-                values = images[f"{arm}_{kind}"]
-                yield estimated(
-                    mean_estimate(values[~np.isnan(values)], seed=seed),
-                    figure=figure,
-                    measure="IoU",
-                    arm=_ARM_NAMES[arm],
-                    layer=layer,
-                    control=_ARM_NAMES["random" if arm == "top" else "top"],
-                    p_value=None if np.isnan(p) else p,
-                    note="Over images with such a unit in the layer." if arm == "top" else "",
-                )
+            yield from arm_figures(
+                {_ARM_NAMES[arm]: images[f"{arm}_{kind}"] for arm in ("top", "random")},
+                figure=figure,
+                measure="IoU",
+                layer=layer,
+                seed=seed,
+            )
     yield from too_few("IoU", "one of their top units", counts, n_layers)
 
 
