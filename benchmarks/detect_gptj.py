@@ -78,7 +78,7 @@ def measure(captioner: Captioner, size: ModelSize, arguments: argparse.Namespace
     with tempfile.TemporaryDirectory() as folder:
         dataset = synthetic_dataset(Path(folder), n_images)
         run = begin_run(Path(folder), shards, dataset)
-        ranges = shard_ranges(n_images, settings.images_per_shard)
+        ranges = shard_ranges(n_images, IMAGES_PER_SHARD[arguments.size])
         with stopwatch(captioner.device) as whole:
             shards.write_missing(run, dataset, ranges, no_progress)
         peak = peak_gb(captioner.device)

@@ -69,7 +69,7 @@ def peaks(arguments: argparse.Namespace, n_images: int, times: int) -> tuple[flo
     reset_peak(captioner.device)
     with tempfile.TemporaryDirectory() as folder:
         dataset = synthetic_dataset(Path(folder), times * n_images)
-        ranges = shard_ranges(times * n_images, settings.images_per_shard)
+        ranges = shard_ranges(times * n_images, n_images // 2)
         builder.write_missing(
             begin_run(Path(folder), builder, dataset), dataset, ranges, no_progress
         )

@@ -38,7 +38,7 @@ from builder.run_folder import (
 )
 from builder.run_lock import lock_common, lock_part, lock_run
 from builder.settings import BuildSettings, Execution, Progress, no_progress
-from builder.shard_builder import ShardBuilder, shard_ranges
+from builder.shard_builder import ShardBuilder, ranges_of
 from builder.vocabulary import vocabulary_table
 
 
@@ -61,9 +61,9 @@ def build_run(
     model = LanguageModel(captioner.model)
     is_part = execution.part != (1, 1)
     lock = lock_part(run, *execution.part) if is_part else lock_run(run)
-    ranges = shard_ranges(dataset.tables["images"].num_rows, settings.images_per_shard)
     with lock, explain_full_disk(run, FULL_DISK_ADVICE):
         wanted = new_manifest(captioner, model, dataset, settings, execution)
+        ranges = ranges_of(wanted)
         with lock_common(run):
             open_manifest(run, wanted)
             write_dataset(run, dataset)

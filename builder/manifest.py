@@ -47,6 +47,7 @@ def new_manifest(
         "warnings": list(dataset.warnings),
         "settings": {
             **asdict(settings),
+            "images_per_shard": settings.shard_size(model.n_units),
             "max_new_tokens": config.max_new_tokens,
             "formula": FORMULA,
         },

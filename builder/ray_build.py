@@ -38,7 +38,7 @@ from builder.run_folder import (
 )
 from builder.run_lock import lock_run
 from builder.settings import BuildSettings, Execution, Progress, no_progress
-from builder.shard_builder import Shard, ShardBuilder, ShardResult, Shards, shard_ranges
+from builder.shard_builder import Shard, ShardBuilder, ShardResult, Shards, ranges_of
 
 #: How often a task is begun again after its worker died.
 MAX_RETRIES = 5
@@ -107,11 +107,12 @@ def build_with_ray(
     """
     ray = _connect(address)
     dataset = replace(dataset, folder=dataset.folder.resolve())
-    ranges = shard_ranges(dataset.tables["images"].num_rows, job.settings.images_per_shard)
     options = {"num_gpus": job.n_gpus, "num_cpus": job.n_cpus, "max_retries": MAX_RETRIES}
     with lock_run(run), explain_full_disk(run, FULL_DISK_ADVICE), _errors_of_tasks(ray):
         summary = replace(dataset, tables={"images": dataset.tables["images"]})
-        open_manifest(run, ray.get(ray.remote(**options)(_manifest).remote(job, summary)))
+        wanted = ray.get(ray.remote(**options)(_manifest).remote(job, summary))
+        ranges = ranges_of(wanted)
+        open_manifest(run, wanted)
         write_dataset(run, dataset)
         if not has_weights(run):
             progress("decode units", 0, 1)

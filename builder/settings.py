@@ -13,6 +13,11 @@ from builder.targets import NOUN_RULES
 Progress = Callable[[str, int, int], None]
 
 
+#: Of a model with more units, a shard takes longer to write than a GPU needs for 500 images: it has
+#: every unit's exemplars, whatever its number of images.
+MANY_UNITS = 100_000
+
+
 def no_progress(stage: str, done: int, total: int) -> None:
     """Tell nobody."""
 
@@ -26,25 +31,30 @@ class BuildSettings:
         noun_rule: A key of `builder.targets.NOUN_RULES`.
         decode_norm: `none` or `final`; see `builder.decoding`.
         images: `embed` keeps a thumbnail of each photograph in the atlas, `link` keeps none.
-        images_per_shard: Images in each shard.
+        images_per_shard: Images in each shard; None leaves it to `shard_size`.
     """
 
     n_targets: int = 1
     noun_rule: str = "lexicon"
     decode_norm: str = "none"
     images: str = "embed"
-    images_per_shard: int = 500
+    images_per_shard: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("n_targets", "images_per_shard"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be >= 1, got {value}")
         choices = {"noun_rule": tuple(NOUN_RULES), "decode_norm": NORMS, "images": IMAGES_MODES}
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(
                     f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
                 )
+
+    def shard_size(self, n_units: int) -> int:
+        """Give the number of images in each shard of a model of `n_units`."""
+        return self.images_per_shard or (2500 if n_units > MANY_UNITS else 500)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,6 +69,11 @@ class ShardResult:
     skipped: list[dict[str, Any]]
 
 
+def ranges_of(manifest: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """Cut a run's images into the ranges of its shards."""
+    return shard_ranges(manifest["dataset"]["n_images"], manifest["settings"]["images_per_shard"])
+
+
 def shard_ranges(n_images: int, images_per_shard: int) -> list[tuple[int, int]]:
     """Cut images [0, n) into ranges of `images_per_shard`."""
     starts = range(0, n_images, images_per_shard)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from neuron_atlas.commands.build_options import BatchSize, Part
+from neuron_atlas.commands.build_options import ImagesOrAuto, Part
 from neuron_atlas.commands.options import device_option, quiet_option
 from neuron_atlas.progress import ProgressBars
 
@@ -76,7 +76,7 @@ from neuron_atlas.progress import ProgressBars
 )
 @click.option(
     "--batch-size",
-    type=BatchSize(),
+    type=ImagesOrAuto(),
     default="auto",
     show_default=True,
     metavar="N|auto",
@@ -92,10 +92,11 @@ from neuron_atlas.progress import ProgressBars
 )
 @click.option(
     "--images-per-shard",
-    type=click.IntRange(min=1),
-    default=500,
+    type=ImagesOrAuto(),
+    default="auto",
     show_default=True,
-    help="A stopped build loses at most one shard.",
+    metavar="N|auto",
+    help="A stopped build loses at most one shard; auto: 500, for large models 2500.",
 )
 @click.option(
     "--shard",

@@ -7,10 +7,10 @@ from typing import Any
 import click
 
 
-class BatchSize(click.ParamType):
+class ImagesOrAuto(click.ParamType):
     """A number of images >= 1, or `auto`, which becomes None."""
 
-    name = "batch size"
+    name = "number of images"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from neuron_atlas.commands.build_options import BatchSize
+from neuron_atlas.commands.build_options import ImagesOrAuto
 from neuron_atlas.commands.options import device_option, quiet_option
 from neuron_atlas.progress import ProgressBars
 
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 @device_option
 @click.option(
     "--batch-size",
-    type=BatchSize(),
+    type=ImagesOrAuto(),
     default="auto",
     show_default=True,
     metavar="N|auto",

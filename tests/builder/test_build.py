@@ -321,6 +321,15 @@ def test_ranges() -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "n_units", "size"), [(None, 100_000, 500), (None, 458_752, 2500), (7, 458_752, 7)]
+)
+def test_shards_of_large_models_hold_more_images(
+    asked: int | None, n_units: int, size: int
+) -> None:
+    assert BuildSettings(images_per_shard=asked).shard_size(n_units) == size
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"n_targets": 0}, "n_targets must be >= 1, got 0"),
