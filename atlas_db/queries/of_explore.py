@@ -5,6 +5,7 @@ The lists are statements that the page shows word for word, so that a reader can
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from sqlalchemy import Connection, func, select, true
+from sqlalchemy import Connection, func, select
 
 from atlas_db.queries.of_units import summaries
 from atlas_db.queries.statements import FIRST, STOP, bulk_rows
@@ -239,14 +240,21 @@ def unit_columns(
     Args:
         first, stop: Of the units first <= uid < stop; of all by default.
     """
-    chosen = select(*_FIGURES.values(), Unit.is_interpretable, Unit.is_always_on)
-    if first or stop is not None:
-        last = Unit.uid < stop if stop is not None else true()
-        chosen = chosen.where(Unit.uid >= first, last)
-    result: Any = connection.execute(
-        chosen.order_by(Unit.uid), execution_options={"duckdb_arrow": True}
-    )
-    *figures, interpretable, always_on = result.arrow.columns
+    chosen: Any = select(*_FIGURES.values(), Unit.is_interpretable, Unit.is_always_on)
+    chosen = chosen.where(Unit.uid >= FIRST, Unit.uid < STOP).order_by(Unit.uid)
+    blocks: list[dict[str, npt.NDArray[Any]]] = []
+    for start, end in _blocks(first, stop):
+        result: Any = connection.execute(
+            chosen, {"first": start, "stop": end}, execution_options={"duckdb_arrow": True}
+        )
+        if blocks and not result.arrow.num_rows:
+            break
+        blocks.append(_figures_of(result.arrow))
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def _figures_of(table: pa.Table) -> dict[str, npt.NDArray[Any]]:
+    *figures, interpretable, always_on = table.columns
     columns: dict[str, npt.NDArray[Any]] = {
         name: np.asarray(column.cast(pa.float32()).to_numpy(), np.float32)
         for name, column in zip(_FIGURES, figures, strict=True)
@@ -256,14 +264,21 @@ def unit_columns(
     return columns
 
 
+def _blocks(first: int, stop: int | None) -> Iterator[tuple[int, int]]:
+    """Cut first <= uid < stop into ranges; without end where there is no stop."""
+    if stop is None:
+        return ((start, start + _BLOCK) for start in itertools.count(first, _BLOCK))
+    # At least one, be it empty.
+    starts = range(first, max(stop, first + 1), _BLOCK)
+    return ((start, min(start + _BLOCK, stop)) for start in starts)
+
+
 def first_tokens(
     connection: Connection, first: int = 0, stop: int | None = None
 ) -> Iterator[list[str]]:
     """Give the promoted tokens of the units first <= uid < stop, by uid; of all by default."""
     statement: Any = select(Unit.uid, Unit.top_tokens).where(Unit.uid >= FIRST, Unit.uid < STOP)
-    end = first
-    while stop is None or end < stop:
-        start, end = end, end + _BLOCK if stop is None else min(end + _BLOCK, stop)
+    for start, end in _blocks(first, stop):
         rows = bulk_rows(connection, statement.order_by(Unit.uid), {"first": start, "stop": end})
         if not rows:
             return

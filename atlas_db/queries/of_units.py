@@ -43,7 +43,7 @@ N_UNIT_IMAGES = 20
 #: A unit worth seeing is in the top 100 of this many images at least, if there are such units.
 EXAMPLES_MIN_IMAGES = 3
 
-_BLOCK = 500
+_BLOCK = 250
 
 #: Under this name a connection's `info` may hold what has the summaries of all units at hand.
 KNOWN_SUMMARIES = "unit summaries"

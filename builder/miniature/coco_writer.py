@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from atlas_db.parent_process import end_with_parent
 from atlas_db.run_format import write_json
 from builder.miniature.concepts import concepts, scenes
 from builder.miniature.inflection import plural
@@ -105,7 +106,7 @@ def _map(draw: partial[dict[str, Any]], n_images: int, n_workers: int) -> Iterat
     if n_workers == 1:
         yield from map(draw, range(n_images))
         return
-    with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(n_workers, get_context("spawn"), end_with_parent) as pool:
         yield from pool.map(draw, range(n_images), chunksize=16)
 
 

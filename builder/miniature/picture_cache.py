@@ -21,6 +21,7 @@ import numpy.typing as npt
 from PIL import Image
 from tqdm import tqdm
 
+from atlas_db.parent_process import end_with_parent
 from builder.miniature.concepts import concepts
 from builder.miniature.segments import find_segments
 from builder.miniature.world import SIZE_PX, Picture, draw_picture
@@ -68,7 +69,7 @@ def draw_cache(
                 draw(start)
                 bar.update()
             return
-        with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(n_workers, get_context("spawn"), end_with_parent) as pool:
             for _ in pool.map(draw, starts):
                 bar.update()
 

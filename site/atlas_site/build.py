@@ -74,7 +74,8 @@ def build_site(
     Args:
         options: Which part of the atlas, and how; all of it by default.
         progress: Called with a stage's name, its steps done and how many there are.
-        processes: To fill unit pages in; by default one, or one for each core of a big atlas.
+        processes: That fill pages, this one among them; by default it alone, or one for each core
+            for a big atlas.
         force: Make every page anew and compare, also where nothing seems to have changed.
 
     Raises:

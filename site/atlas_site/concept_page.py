@@ -38,7 +38,7 @@ N_LINED_UNITS = 24
 _N_TILES = 3
 
 #: Cards of units that are kept: concepts of one stem follow one another, and share units.
-_N_CARDS = 1 << 13
+_N_CARDS = 1 << 12
 
 TilesOf = Callable[[int], Sequence[Tile]]
 

@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from atlas_db import queries
-from atlas_db.connection import open_atlas
+from atlas_db.connection import Connection, open_atlas
 from atlas_db.records import AtlasInfo
+from atlas_site.addresses import SHELL_PAGE
 from atlas_site.context import GROUPED, OWN_PAGE, Scope
 from atlas_site.filler import Filler
+from atlas_site.memory import give_back, without_pandas
 from atlas_site.options import SiteOptions
 from atlas_site.publish import Publisher
 from atlas_site.request import FillRequest, SiteReport
 from atlas_site.second_build import mark_complete
 
 #: What DuckDB may take in the process that leads: it reads columns and lists, each of them once.
-_DATABASE_MB = 128
+_DATABASE_MB = 64
 #: And for each MB that a file to take away may have: Parquet is written in groups of many rows.
 _EXPORT_MB = 4
 
@@ -39,33 +43,49 @@ def fill_site(rendered: Path, out: Path, request: FillRequest) -> SiteReport:
         SiteError: `out` holds something that is no site of ours.
         ValueError: A layer that the atlas does not have, a limit below 0.
     """
+    with without_pandas():
+        return _fill_site(rendered, out, request)
+
+
+def _fill_site(rendered: Path, out: Path, request: FillRequest) -> SiteReport:
     start = time.monotonic()
-    engine = open_atlas(request.database, memory_mb=_memory_mb(request.options))
-    try:
-        with engine.connect() as connection, tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch:
+        with _reading(request) as connection:
             scope = _scope(queries.atlas_info(connection), request.options)
             published = Publisher(out)
             filler = Filler(connection, published, request, scope, scratch=Path(scratch))
-            filler.fill(rendered)
-            published.remove_stale()
-            kinds = filler.site.kinds
-            report = SiteReport(
-                out=out,
-                n_units=int((kinds == OWN_PAGE).sum()),
-                n_grouped=int((kinds == GROUPED).sum()),
-                n_images=len(filler.everything.images),
-                n_concepts=len(filler.everything.concepts),
-                n_layers=len(scope.chosen_layers()),
-                n_written=published.n_written,
-                n_unchanged=published.n_unchanged,
-                n_removed=published.n_removed,
-                n_bytes=published.n_bytes,
-                seconds=time.monotonic() - start,
-            )
-            mark_complete(report, request.stamp)
+        # Nothing is read here while processes fill pages: what DuckDB keeps is let go of.
+        give_back()
+        filler.write_pages((rendered / SHELL_PAGE).read_text(encoding="utf-8"))
+        with _reading(request) as connection:
+            filler.write_rest(connection, rendered)
+    published.remove_stale()
+    kinds = filler.site.kinds
+    report = SiteReport(
+        out=out,
+        n_units=int((kinds == OWN_PAGE).sum()),
+        n_grouped=int((kinds == GROUPED).sum()),
+        n_images=len(filler.everything.images),
+        n_concepts=len(filler.everything.concepts),
+        n_layers=len(scope.chosen_layers()),
+        n_written=published.n_written,
+        n_unchanged=published.n_unchanged,
+        n_removed=published.n_removed,
+        n_bytes=published.n_bytes,
+        seconds=time.monotonic() - start,
+    )
+    mark_complete(report, request.stamp)
+    return report
+
+
+@contextmanager
+def _reading(request: FillRequest) -> Iterator[Connection]:
+    engine = open_atlas(request.database, threads=1, memory_mb=_memory_mb(request.options))
+    try:
+        with engine.connect() as connection:
+            yield connection
     finally:
         engine.dispose()
-    return report
 
 
 def _memory_mb(options: SiteOptions) -> int | None:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from atlas_db import queries
 from atlas_db.connection import Connection, open_atlas
+from atlas_db.growing_memory import GrowingMemory
 from atlas_db.queries.statements import collector_paused
 from atlas_db.records import ConceptSummary, ImageSummary, UnitRecord
 from atlas_site.concept_page import UnitCards, concept_page
@@ -24,7 +25,9 @@ from atlas_site.first_exemplars import FirstExemplars
 from atlas_site.group_page import group_page
 from atlas_site.image_page import image_page
 from atlas_site.image_tables import AttributionTables
+from atlas_site.kept import forget_all
 from atlas_site.measured import N_TEXTS
+from atlas_site.memory import give_back
 from atlas_site.publish import Writer
 from atlas_site.recent_summaries import RecentSummaries
 from atlas_site.shell import FilledPage, Shell
@@ -36,8 +39,9 @@ Row = TypeVar("Row")
 _TASK_UNITS = 2000
 _TASK_IMAGES = 100
 _TASK_CONCEPTS = 250
-#: What a process lets DuckDB take: each range is read once, and never asked for again.
-_DATABASE_MB = 32
+#: What a process lets DuckDB take, at first and at most: each range is read once, and never asked
+#: for again.
+_DATABASE_MB, _MOST_DATABASE_MB = 16, 1024
 #: Units whose rows for the explore page one task writes: whole files of them.
 _TASK_ROWS = 64 * SHARD_UNITS
 
@@ -129,6 +133,8 @@ class Workplace:
         # One thread a statement: the processes share the cores already.
         self._engine = open_atlas(work.database, threads=1, memory_mb=_DATABASE_MB)
         self.connection: Connection = self._engine.connect()
+        self.memory = GrowingMemory(self.connection, _DATABASE_MB, _MOST_DATABASE_MB)
+        self._kind: Kind | None = None
         RecentSummaries(work.summaries).remember(self.connection)
         self.exemplars = FirstExemplars(work.exemplars, info.n_units, info.n_patch, "r+")
         self.cards = UnitCards(self.site, self.exemplars.of)
@@ -141,21 +147,29 @@ class Workplace:
 
     def do(self, task: Task, tell: Callable[[int], None] = lambda n: None) -> Filled:
         """Write the files of a task; `tell` is called with each step of it."""
-        writer = Writer(self.work.out)
+        if task.kind is not self._kind:
+            self._kind = task.kind
+            forget_all()
         # Records hold no cycles, and there are very many of them to look through in vain.
         with collector_paused():
-            if task.kind is Kind.ROWS or task.kind is Kind.WORDS:
-                for file in self._explore_files(task):
-                    writer.write(file.address, file.content)
-            else:
-                pages = {
-                    Kind.UNITS: self._units,
-                    Kind.IMAGES: self._images,
-                    Kind.CONCEPTS: self._concepts,
-                }[task.kind]
-                for page in pages(task, tell):
-                    writer.write(page.address, self.work.shell.render(page))
+            writer = self.memory.enough_for(lambda: self._write(task, tell))
+        give_back()
         return Filled(task, writer)
+
+    def _write(self, task: Task, tell: Callable[[int], None]) -> Writer:
+        writer = Writer(self.work.out)
+        if task.kind is Kind.ROWS or task.kind is Kind.WORDS:
+            for file in self._explore_files(task):
+                writer.write(file.address, file.content)
+            return writer
+        pages = {
+            Kind.UNITS: self._units,
+            Kind.IMAGES: self._images,
+            Kind.CONCEPTS: self._concepts,
+        }[task.kind]
+        for page in pages(task, tell):
+            writer.write(page.address, self.work.shell.render(page))
+        return writer
 
     def _units(self, task: Task, tell: Callable[[int], None]) -> Iterator[FilledPage]:
         """Make the pages of a range of units, those of their own and those that units share."""

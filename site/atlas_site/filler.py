@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import numpy.typing as npt
 
 from atlas_db import queries
 from atlas_db.connection import Connection
@@ -46,6 +50,14 @@ def _all(read: Callable[..., Page[Row]], connection: Connection) -> list[Row]:
     return rows
 
 
+def _everything(connection: Connection) -> Everything:
+    return Everything(
+        queries.layers(connection),
+        _all(queries.concepts, connection),
+        _all(queries.images, connection),
+    )
+
+
 class Filler:
     """One walk through an atlas."""
 
@@ -58,68 +70,75 @@ class Filler:
         *,
         scratch: Path,
     ) -> None:
-        self.connection = connection
         self.publisher = publisher
         self.request = request
         self.scope = scope
-        self.everything = Everything(
-            queries.layers(connection),
-            _all(queries.concepts, connection),
-            _all(queries.images, connection),
-        )
-        self.columns = queries.unit_columns(connection)
+        everything = _everything(connection)
         self.site = Site(
             info=queries.atlas_info(connection),
-            kinds=scope.page_kinds(self.columns["images"]),
+            kinds=scope.page_kinds(queries.unit_columns(connection)["images"]),
             group=scope.group,
             layers=frozenset(scope.chosen_layers()),
             concepts={
                 concept.concept: ConceptLink(concept.slug, concept.n_units)
-                for concept in self.everything.concepts
+                for concept in everything.concepts
             },
-            pictures=self._write_pictures(),
+            pictures=self._write_pictures(connection, len(everything.images)),
         )
         info = self.site.info
+        # Pages of concepts show what those of units leave in `FirstExemplars`.
+        self._tasks = (
+            unit_tasks(list(scope.ranges()), scope.group),
+            page_tasks(everything.images, everything.concepts)
+            + explore_tasks(info.n_units, everything.concepts),
+        )
         self.scratch = scratch
         FirstExemplars(scratch / "exemplars", info.n_units, info.n_patch).close()
-        KnownSummaries.write(connection, scratch).remember(connection)
+        KnownSummaries.write(connection, scratch)
 
-    def fill(self, rendered: Path) -> None:
-        """Make every file of the site."""
-        html = mark_all((rendered / SHELL_PAGE).read_text(encoding="utf-8"), self.site.info)
+    def write_pages(self, shell: str) -> None:
+        """Fill MkDocs's shell with what there are many of: in processes, if there are very many."""
         options = self.request.options
+        html = mark_all(shell, self.site.info)
         self.shell = Shell(html, options.site_url, self.request.with_policy)
         self._write_pages()
-        self._write_layers()
+
+    def write_rest(self, connection: Connection, rendered: Path) -> None:
+        """Make every other file of the site, once there are those pages."""
+        KnownSummaries(self.scratch).remember(connection)
+        # Read anew, as it need not be held while pages are filled.
+        self.everything = _everything(connection)
+        columns = queries.unit_columns(connection)
+        self._write_layers(connection, columns["images"])
         self._write_lists()
-        self._write_rendered(rendered)
-        self._write_find_index()
-        self._write_explore()
-        write_sitemaps(self.publisher, options.site_url)
+        self._write_rendered(connection, rendered)
+        self._write_find_index(connection)
+        for file in explore_files(self.site, columns):
+            self.publisher.write(file.address, file.content)
+        write_sitemaps(self.publisher, self.request.options.site_url)
 
     def _write(self, page: FilledPage) -> None:
         self.publisher.write(page.address, self.shell.render(page))
 
-    def _write_pictures(self) -> frozenset[int]:
+    def _write_pictures(self, connection: Connection, n_images: int) -> frozenset[int]:
         """Write each image's thumbnail and say which have one."""
         if self.request.options.images == "link":
             return frozenset()
         pictures: set[int] = set()
-        for image_id, thumbnail in queries.thumbnails(self.connection):
+        for image_id, thumbnail in queries.thumbnails(connection):
             self.publisher.write(thumbnail_address(image_id), thumbnail)
             pictures.add(image_id)
-            self.request.tell("pictures", len(pictures), len(self.everything.images))
+            self.request.tell("pictures", len(pictures), n_images)
         return frozenset(pictures)
 
     def _write_pages(self) -> None:
-        """Write what there are many of: in processes, if there are very many."""
-        images, concepts = self.everything.images, self.everything.concepts
-        n_units = self.scope.n_units()
-        totals = {Kind.UNITS: n_units, Kind.IMAGES: len(images), Kind.CONCEPTS: len(concepts)}
-        done = dict.fromkeys(totals, 0)
+        totals: Counter[Kind] = Counter()
+        for task in itertools.chain(*self._tasks):
+            totals[task.kind] += task.n
+        done = dict.fromkeys((Kind.UNITS, Kind.IMAGES, Kind.CONCEPTS), 0)
 
         def tell(kind: Kind, n: int) -> None:
-            if kind in totals:
+            if kind in done:
                 done[kind] += n
                 if n > 1 or done[kind] % 100 == 0 or done[kind] == totals[kind]:
                     self.request.tell(kind.value, done[kind], totals[kind])
@@ -132,25 +151,21 @@ class Filler:
             site=self.site,
             shell=self.shell,
         )
-        processes = n_processes(self.request.processes, n_units)
+        processes = n_processes(self.request.processes, self.scope.n_units())
         with workers(work, processes, tell) as do:
-            for tasks in (
-                unit_tasks(list(self.scope.ranges()), self.scope.group),
-                # Pages of concepts show what those of units left in `FirstExemplars`.
-                page_tasks(images, concepts) + explore_tasks(self.site.info.n_units, concepts),
-            ):
+            for tasks in self._tasks:
                 for filled in do(tasks):
                     self.publisher.absorb(filled.writer)
 
-    def _write_layers(self) -> None:
+    def _write_layers(self, connection: Connection, images: npt.NDArray[Any]) -> None:
         built = [layer for layer in self.everything.layers if layer.layer in self.site.layers]
         size = self.site.info.units_per_layer
         for done, record in enumerate(built, 1):
             units = queries.units(
-                self.connection, layer=record.layer, sort="images", limit=N_LISTED_UNITS
+                connection, layer=record.layer, sort="images", limit=N_LISTED_UNITS
             )
             first = record.layer * size
-            n_images = self.columns["images"][first : first + size]
+            n_images = images[first : first + size]
             self._write(layer_page(self.site, record, units.rows, n_images))
             self.request.tell("layers", done, len(built))
 
@@ -166,10 +181,10 @@ class Filler:
             content = list_pages.concept_list(site, concept_part, number)
             self._write(list_pages.list_page(CONCEPTS_PAGE, number, "Concepts", content))
 
-    def _write_rendered(self, rendered: Path) -> None:
+    def _write_rendered(self, connection: Connection, rendered: Path) -> None:
         """Publish MkDocs's own files, the marks of its pages filled."""
-        parts = make_parts(self.connection, self.site, self.everything)
-        parts |= self._on_request()
+        parts = make_parts(connection, self.site, self.everything)
+        parts |= self._on_request(connection)
         for path in sorted(rendered.rglob("*")):
             address = path.relative_to(rendered).as_posix()
             if path.is_dir() or address == SHELL_PAGE:
@@ -185,7 +200,7 @@ class Filler:
                 content = html.encode("utf-8")
             self.publisher.write(address, content)
 
-    def _on_request(self) -> dict[str, str]:
+    def _on_request(self, connection: Connection) -> dict[str, str]:
         """Make what the options ask for: files to take away, SQL, a second atlas."""
         options = self.request.options
         files = write_downloads(self.publisher, self.request.database, options, self.scratch)
@@ -198,13 +213,13 @@ class Filler:
                 self.scratch,
                 self.site.info.content_hash,
             ),
-            "compare": compare(self.connection, options.compare),
+            "compare": compare(connection, options.compare),
             "check": check_command(files),
-            "licences": licence_table(self.site.info, queries.licences(self.connection)),
+            "licences": licence_table(self.site.info, queries.licences(connection)),
         }
 
-    def _write_find_index(self) -> None:
-        notable = queries.examples(self.connection, limit=_N_NOTABLE)
+    def _write_find_index(self, connection: Connection) -> None:
+        notable = queries.examples(connection, limit=_N_NOTABLE)
         files = find_files(
             self.site.info,
             self.everything.concepts,
@@ -215,9 +230,4 @@ class Filler:
             notable=[unit.uid for unit in notable if self.site.kinds[unit.uid] == OWN_PAGE],
         )
         for file in files:
-            self.publisher.write(file.address, file.content)
-
-    def _write_explore(self) -> None:
-        """Write the columns of all units that the explore page narrows."""
-        for file in explore_files(self.site, self.columns):
             self.publisher.write(file.address, file.content)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 from atlas_db.records import AttributionRecord, ImageRecord, TargetRecord
 from atlas_site.addresses import (
@@ -13,6 +12,7 @@ from atlas_site.addresses import (
     image_address,
 )
 from atlas_site.context import Site
+from atlas_site.kept import N_LISTS, kept
 from atlas_site.pieces import hint, link, table, token_chips, trail
 from atlas_site.shell import FilledPage
 from atlas_site.text import count, number, prose
@@ -112,7 +112,7 @@ def _rows(site: Site, base: str, rows: Sequence[AttributionRecord]) -> list[str]
     ]
 
 
-@lru_cache(maxsize=1 << 14)
+@kept(N_LISTS)
 def _unit_cells(address: str | None, name: str, tokens: tuple[str, ...]) -> str:
     return (
         f"<td>{link(address, name, ' class=na-u')}</td><td>{token_chips(tokens[:_N_TOKENS])}</td>"

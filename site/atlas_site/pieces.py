@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from html import escape
 
 from atlas_db.records import ConceptSummary, UnitSummary
 from atlas_site.addresses import METHOD_PAGE, concept_address, image_address, thumbnail_address
 from atlas_site.context import Site
+from atlas_site.kept import N_LISTS, N_TEXTS, kept
 from atlas_site.text import count, number, percent, prose, token_html
 
 #: The side that tiles are laid out with; the browser scales them to their column.
@@ -27,12 +27,12 @@ def token_chips(tokens: Iterable[str]) -> str:
     return _token_chips(tuple(tokens))
 
 
-@lru_cache(maxsize=1 << 14)
+@kept(N_LISTS)
 def _token_chips(tokens: tuple[str, ...]) -> str:
     return " ".join(map(_token_chip, tokens))
 
 
-@lru_cache(maxsize=1 << 16)
+@kept(N_TEXTS)
 def _token_chip(token: str) -> str:
     return f"<bdi>{token_html(token)}</bdi>"
 
@@ -50,7 +50,7 @@ def picture(site: Site, base: str, image_id: int) -> str:
     return _picture(base, image_id, image_id in site.pictures)
 
 
-@lru_cache(maxsize=1 << 15)
+@kept(N_TEXTS)
 def _picture(base: str, image_id: int, is_kept: bool) -> str:
     if not is_kept:
         return f'<span class="na-nopic">{image_id}</span>'
@@ -66,7 +66,7 @@ def tile(site: Site, base: str, image_id: int, index: int) -> str:
     return f'<a class="na-map" style="--k:{index}"{rest}'
 
 
-@lru_cache(maxsize=1 << 15)
+@kept(N_TEXTS)
 def _tile(base: str, image_id: int, is_kept: bool) -> str:
     return f' href="{base}{image_address(image_id)}">{_picture(base, image_id, is_kept)}</a>'
 
@@ -143,7 +143,7 @@ def turns(base: str, previous: str | None, following: str | None, *, noun: str) 
     return f'<nav class="na-turns" aria-label="Neighbours">{"".join(shown)}</nav>'
 
 
-@lru_cache(maxsize=1 << 10)
+@kept(1 << 10)
 def hint(base: str, anchor: str, words: str) -> str:
     """Link a word to the part of the method page that explains it."""
     return f'<a class="na-why" href="{base}{METHOD_PAGE}#{anchor}">{words}</a>'

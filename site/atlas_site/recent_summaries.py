@@ -12,8 +12,8 @@ from pathlib import Path
 from atlas_db.known_summaries import KnownSummaries
 from atlas_db.records import UnitSummary
 
-#: About 10 MB of them.
-_N_KEPT = 1 << 14
+#: About 5 MB of them.
+_N_KEPT = 1 << 13
 
 
 class RecentSummaries(KnownSummaries):

@@ -23,7 +23,7 @@ def write_sitemaps(writer: Writer, site_url: str) -> None:
     base = site_url.rstrip("/")
     names = ["sitemap.xml"]
     for folder in sorted(writer.kept):
-        pages = sorted(name for name in writer.kept[folder] if name.endswith(".html"))
+        pages = sorted({name for name in writer.kept[folder] if name.endswith(".html")})
         if not folder or not pages:
             continue
         for part, start in enumerate(range(0, len(pages), MAX_ADDRESSES)):

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 import re
-from functools import lru_cache
 from html import escape
 from urllib.parse import urlsplit
+
+from atlas_site.kept import N_TEXTS, kept
 
 _MARKS = {" ": "␣", "\n": "↵", "\r": "␍", "\t": "⇥"}
 
@@ -43,7 +44,7 @@ def spell(token: str) -> str:
     return _ODD.sub(_visible, token)
 
 
-@lru_cache(maxsize=1 << 16)
+@kept(N_TEXTS)
 def token_html(token: str) -> str:
     """Write a token out as HTML, what was made visible set apart in `<i>`."""
     if not token:
@@ -52,7 +53,7 @@ def token_html(token: str) -> str:
     return _ODD.sub(_visible_html, escape(token))
 
 
-@lru_cache(maxsize=1 << 15)
+@kept(N_TEXTS)
 def prose(text: str) -> str:
     """Escape a caption or name for HTML text and attributes; line breaks become spaces."""
     text = text.replace("\r\n", " ").replace("\n", " ").replace("\t", " ")

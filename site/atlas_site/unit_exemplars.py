@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from atlas_db.records import ExemplarRecord, TokenRecord, UnitRecord
 from atlas_site.context import Site
+from atlas_site.kept import N_TEXTS, kept
 from atlas_site.pieces import HEAT_CONTROLS, hint, is_silent, tile, token_chips
 from atlas_site.strips import strip_style
 from atlas_site.text import count, counted, number, prose
@@ -81,7 +81,7 @@ def _tiles(
     return f'<div class="na-grid" style="{strip_style(heatmaps, site.grid)}">{tiles}</div>'
 
 
-@lru_cache(maxsize=1 << 15)
+@kept(N_TEXTS)
 def _shortened(caption: str) -> str:
     if len(caption) > _CAPTION_CHARACTERS:
         caption = caption[: _CAPTION_CHARACTERS - 1].rstrip() + "…"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 from atlas_db.experiment_records import TextExemplarRecord, UnitFigures
 from atlas_db.queries import SQL_OF
@@ -11,6 +10,7 @@ from atlas_db.records import TokenRecord, UnitRecord, UnitSummary, unit_name
 from atlas_site.addresses import LAYERS_PAGE, base_of, layer_address, unit_address
 from atlas_site.charts import histogram_svg
 from atlas_site.context import Site
+from atlas_site.kept import N_TEXTS, kept
 from atlas_site.measured import measured
 from atlas_site.pieces import (
     badges,
@@ -106,7 +106,7 @@ def _token_bars(
     return f'<ol class="na-tokens{kind}">{rows}</ol>'
 
 
-@lru_cache(maxsize=1 << 16)
+@kept(N_TEXTS)
 def _token(address: str | None, token: str) -> str:
     return link(address, token_html(token))
 
@@ -213,7 +213,7 @@ def _concepts(site: Site, base: str, record: UnitRecord) -> str:
     )
 
 
-@lru_cache(maxsize=1 << 16)
+@kept(N_TEXTS)
 def _concept_chip(base: str, concept: str, slug: str, n_units: int) -> str:
     return (
         f'<a class="na-chip" href="{base}{concept_address(slug)}">'

@@ -1,6 +1,7 @@
 """The picture world as COCO files, read by pycocotools and by the project's own reader."""
 
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from builder.miniature.coco_writer import (
 )
 from builder.miniature.concepts import concepts
 from builder.miniature.world import SIZE_PX, draw_picture
+from tests.tools.orphans import orphans
 
 N_IMAGES = 6
 
@@ -104,3 +106,18 @@ def test_words_of_many_categories_are_words_of_none() -> None:
     assert {"standing", "tail"} <= concepts()["horse"].words
     assert not {"standing", "tail"} & set(words["horse"]["words"])
     assert all(name in entry["words"] for name, entry in words.items())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+@pytest.mark.parametrize(
+    "draw", ["coco_writer import write_coco", "picture_cache import draw_cache"]
+)
+def test_no_process_goes_on_drawing_when_the_command_is_killed(draw: str, tmp_path: Path) -> None:
+    program = f"""
+import sys
+from pathlib import Path
+from builder.miniature.{draw} as draw
+
+draw(Path(sys.argv[1]), split="val", n_images=20_000, seed=1, n_workers=2)
+"""
+    assert orphans(program, str(tmp_path)) == (2, [])

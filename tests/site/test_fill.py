@@ -13,8 +13,8 @@ from atlas_site.options import SiteOptions
 @pytest.mark.parametrize(
     ("options", "bound_mb"),
     [
-        (SiteOptions(downloads_mb=0), 128),
-        (SiteOptions(downloads_mb=100), 528),  # Parquet needs room for its groups of rows
+        (SiteOptions(downloads_mb=0), 64),
+        (SiteOptions(downloads_mb=100), 464),  # Parquet needs room for its groups of rows
     ],
 )
 def test_the_leading_process_opens_the_atlas_with_a_bound(

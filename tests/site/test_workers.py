@@ -1,65 +1,99 @@
-"""Worker processes begin with what they need imported already, and one at a time is none."""
+"""Tasks are shared out among processes, of which this one is the first."""
 
+import importlib
 import json
 import multiprocessing
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from atlas_site import workers
+from atlas_site import fill_tasks, workers
+from atlas_site.build import build_site
 from atlas_site.fill_tasks import Filled, Kind, Task
+from atlas_site.memory import without_pandas
 from atlas_site.publish import Writer
 
+from atlas_db.errors import SiteError
+from tests.tools.orphans import orphans
+
 ROOT = Path(__file__).parents[2]
-_HAS_FORKSERVER = "forkserver" in multiprocessing.get_all_start_methods()
-
-_ASKED = """
-import json, sys
-from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
-
-from atlas_db.connection import open_atlas
-from atlas_site import workers
-
-with open_atlas(Path(sys.argv[1])).connect(), ProcessPoolExecutor(1, workers._context()) as pool:
-    print(json.dumps([pool.submit(eval, question).result() for question in sys.argv[2:]]))
-"""
 
 
-def _ask(atlas: Path, *questions: str) -> list[Any]:
-    """Have a worker process evaluate expressions.
+def test_tasks_are_done_once_here_and_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    here, there = [], []
+    told: list[tuple[Kind, int]] = []
+    may_end = threading.Event()
 
-    It is asked from an interpreter of its own, which has the atlas open: a server of forks is
-    started once in a process, and in the tests' own it may be another test's.
-    """
-    command = [sys.executable, "-c", _ASKED, str(atlas), *questions]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    def of_the_pool(task: Task) -> Filled:
+        may_end.wait(10)
+        there.append(task)
+        return Filled(task, Writer(tmp_path))
+
+    def own(task: Task) -> Filled:
+        here.append(task)
+        may_end.set()
+        return Filled(task, Writer(tmp_path))
+
+    monkeypatch.setattr(workers, "_do", of_the_pool)
+    tasks = [Task(Kind.UNITS, n, n, 7) for n in range(20)]
+    pool: Any = ThreadPoolExecutor(1)
+    with pool:
+        shared_out = workers._share_out(tasks, pool, 2, own, lambda kind, n: told.append((kind, n)))
+        done = [filled.task for filled in shared_out]
+    assert sorted(task.first for task in done) == list(range(20))
+    # While the pool is at its first two, the third is done here.
+    assert here[0].first == 2
+    assert {task.first for task in there} | {task.first for task in here} == set(range(20))
+    assert len(there) + len(here) == 20
+    # A task that is done here tells of its own steps.
+    assert told == [(Kind.UNITS, 7)] * len(there)
 
 
-@pytest.mark.skipif(not _HAS_FORKSERVER, reason="processes are spawned here")
-def test_a_process_has_its_imports_from_the_start(synthetic_atlas: Path) -> None:
-    modules = ["atlas_site.fill_tasks", "duckdb", "duckdb_sqlalchemy"]
-    questions = [f"{module!r} in __import__('sys').modules" for module in modules]
-    there = _ask(synthetic_atlas, *questions)
-    assert dict(zip(modules, there, strict=True)) == dict.fromkeys(modules, True)
+def test_a_process_that_the_system_ends_is_told_of(synthetic_atlas: Path, tmp_path: Path) -> None:
+    def end_them(stage: str, done: int, total: int) -> None:
+        for child in multiprocessing.active_children():
+            child.kill()
+
+    with pytest.raises(SiteError, match=r"ended a process.*more memory.*processes: 1"):
+        build_site(synthetic_atlas, tmp_path / "out", processes=2, progress=end_them)
 
 
-@pytest.mark.skipif(not _HAS_FORKSERVER, reason="processes are spawned here")
-def test_a_process_is_no_fork_of_one_that_has_an_atlas_open(synthetic_atlas: Path) -> None:
-    opener, parent = _ask(
-        synthetic_atlas,
-        "__import__('multiprocessing').parent_process().pid",
-        "__import__('os').getppid()",
-    )
-    assert parent != opener
+def test_too_little_memory_for_duckdb_is_made_more(
+    built_site: Any, synthetic_atlas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came_to = []
+    close = fill_tasks.Workplace.close
+
+    def closed(workplace: fill_tasks.Workplace) -> None:
+        came_to.append(workplace.memory.mb)
+        close(workplace)
+
+    monkeypatch.setattr(fill_tasks, "_DATABASE_MB", 1)
+    monkeypatch.setattr(fill_tasks.Workplace, "close", closed)
+    build_site(synthetic_atlas, tmp_path / "out", processes=1)
+    assert came_to[0] > 1
+    for path in (built_site.folder / "u").rglob("*.html"):
+        made = tmp_path / "out" / path.relative_to(built_site.folder)
+        assert made.read_bytes() == path.read_bytes()
 
 
-def test_where_nothing_can_be_forked_processes_are_spawned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
-    assert workers._context().get_start_method() == "spawn"
+def test_pandas_is_kept_out_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "pandas", raising=False)
+    with without_pandas(), pytest.raises(ImportError):
+        importlib.import_module("pandas")
+    assert "pandas" not in sys.modules
+    known: Any = object()
+    monkeypatch.setitem(sys.modules, "pandas", known)
+    with without_pandas():
+        assert sys.modules["pandas"] is known
+    assert sys.modules["pandas"] is known
 
 
 def test_one_process_does_its_tasks_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -137,3 +171,13 @@ def test_a_program_without_a_guarded_main_may_build_in_processes(
         check=False,
     )
     assert (done.stdout, done.stderr) == (f"{built_site.report.n_written}\n", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_no_process_outlives_a_build_that_is_killed(synthetic_atlas: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from atlas_site.build import build_site; "
+        "build_site(Path(sys.argv[1]), Path(sys.argv[2]), processes=2, "
+        "progress=lambda stage, done, total: stage == 'units' and time.sleep(60))"
+    )
+    assert orphans(program, str(synthetic_atlas), str(tmp_path / "out")) == (1, [])
