@@ -59,6 +59,9 @@ class KnownSummaries:
         (folder / _TOKENS).write_text(json.dumps(list(places)), encoding="utf-8")
         return cls(folder)
 
+    def __len__(self) -> int:
+        return len(self._rows)
+
     def remember(self, connection: Connection) -> None:
         """Have the questions that this connection is asked answered from here."""
         connection.info[KNOWN_SUMMARIES] = self

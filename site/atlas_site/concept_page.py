@@ -37,8 +37,9 @@ N_PICTURED_UNITS = 8
 N_LINED_UNITS = 24
 _N_TILES = 3
 
-#: Cards of units that are kept: concepts of one stem follow one another, and share units.
-_N_CARDS = 1 << 12
+#: Cards of units that are kept, at 4 KB each: those of a whole small atlas, of whose units each
+#: stands on many pages; of a large one a few, as concepts of one stem follow one another.
+_N_CARDS, _N_CARDS_OF_MANY = 1 << 14, 1 << 10
 
 TilesOf = Callable[[int], Sequence[Tile]]
 
@@ -48,9 +49,12 @@ class UnitCards:
 
     Args:
         tiles_of: Gives a unit's first exemplars by its uid.
+        n_kept: How many; by default all of a small atlas, few of a large one.
     """
 
-    def __init__(self, site: Site, tiles_of: TilesOf, n_kept: int = _N_CARDS) -> None:
+    def __init__(self, site: Site, tiles_of: TilesOf, n_kept: int | None = None) -> None:
+        if n_kept is None:
+            n_kept = _N_CARDS if site.info.n_units <= _N_CARDS else _N_CARDS_OF_MANY
         self._site, self._tiles_of, self._n_kept = site, tiles_of, n_kept
         self._kept: OrderedDict[int, tuple[str, str]] = OrderedDict()
 

@@ -12,19 +12,22 @@ from pathlib import Path
 from atlas_db.known_summaries import KnownSummaries
 from atlas_db.records import UnitSummary
 
-#: About 5 MB of them.
-_N_KEPT = 1 << 13
+#: All of a small atlas (10 MB), few of a large one.
+_N_KEPT, _N_KEPT_OF_MANY = 1 << 14, 1 << 12
 
 
 class RecentSummaries(KnownSummaries):
     """Look summaries up as `KnownSummaries` does, in a folder that it wrote.
 
     Args:
-        n_kept: How many are kept at most, but for those of one question.
+        n_kept: How many are kept at most, but for those of one question; by default all of a small
+            atlas.
     """
 
-    def __init__(self, folder: Path, n_kept: int = _N_KEPT) -> None:
+    def __init__(self, folder: Path, n_kept: int | None = None) -> None:
         super().__init__(folder)
+        if n_kept is None:
+            n_kept = _N_KEPT if len(self) <= _N_KEPT else _N_KEPT_OF_MANY
         self._n_kept = n_kept
         self._kept: dict[int, UnitSummary] = {}
 
