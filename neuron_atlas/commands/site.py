@@ -61,8 +61,21 @@ from neuron_atlas.progress import ProgressBars
 )
 @click.option("--site-url", help="Where it will be published, for canonical addresses.")
 @click.option("--force", is_flag=True, help="Make every page anew, also where nothing changed.")
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    help="That fill pages. [default: one a core from 20,000 units on]",
+)
 @quiet_option
-def site(database: Path, out: Path, *, force: bool, quiet: bool, **chosen: Any) -> None:
+def site(
+    database: Path,
+    out: Path,
+    *,
+    force: bool,
+    processes: int | None,
+    quiet: bool,
+    **chosen: Any,
+) -> None:
     """Make a page for every unit, image, concept and layer of an atlas.
 
     Any static host can serve them; so can `neuron-atlas serve --site public`.
@@ -74,7 +87,7 @@ def site(database: Path, out: Path, *, force: bool, quiet: bool, **chosen: Any) 
     """
     chosen["layers"] = None if chosen["layers"] is None else parse_layers(chosen["layers"])
     given = {name: value for name, value in chosen.items() if value is not None}
-    make_site(database, out, is_quiet=quiet, force=force, **given)
+    make_site(database, out, is_quiet=quiet, force=force, processes=processes, **given)
 
 
 def parse_layers(text: str) -> tuple[int, ...]:
@@ -93,7 +106,13 @@ def parse_layers(text: str) -> tuple[int, ...]:
 
 
 def make_site(
-    database: Path, out: Path, *, is_quiet: bool = False, force: bool = False, **chosen: Any
+    database: Path,
+    out: Path,
+    *,
+    is_quiet: bool = False,
+    force: bool = False,
+    processes: int | None = None,
+    **chosen: Any,
 ) -> None:
     """Build the site, and say what came of it; `chosen` are fields of `SiteOptions`."""
     from atlas_site.build import build_site
@@ -102,7 +121,9 @@ def make_site(
     options = SiteOptions(**chosen)
     with ProgressBars(is_quiet=is_quiet) as progress:
         try:
-            report = build_site(database, out, options, progress=progress, force=force)
+            report = build_site(
+                database, out, options, progress=progress, processes=processes, force=force
+            )
         except ValueError as error:
             raise click.UsageError(str(error)) from error
     if not is_quiet:

@@ -71,8 +71,8 @@ def workers(work: Work, processes: int, tell: Tell) -> Iterator[Do]:
     except BrokenProcessPool as error:
         raise SiteError(
             "the system ended a process that fills pages, as it does where memory runs out. Build "
-            "again with more memory, or in one process: `processes: 1` under `atlas` in "
-            "mkdocs.yml. What is written already is kept."
+            "again with more memory, or in one process: `neuron-atlas site --processes 1`, or "
+            "`processes: 1` under `atlas` in mkdocs.yml. What is written already is kept."
         ) from error
     finally:
         workplace.close()

@@ -17,8 +17,10 @@ from atlas_site.build import build_site
 from atlas_site.fill_tasks import Filled, Kind, Task
 from atlas_site.memory import without_pandas
 from atlas_site.publish import Writer
+from click.testing import CliRunner
 
 from atlas_db.errors import SiteError
+from neuron_atlas.cli import main
 from tests.tools.orphans import orphans
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +63,9 @@ def test_a_process_that_the_system_ends_is_told_of(synthetic_atlas: Path, tmp_pa
         for child in multiprocessing.active_children():
             child.kill()
 
-    with pytest.raises(SiteError, match=r"ended a process.*more memory.*processes: 1"):
+    with pytest.raises(
+        SiteError, match=r"ended a process.*more memory.*--processes 1.*processes: 1"
+    ):
         build_site(synthetic_atlas, tmp_path / "out", processes=2, progress=end_them)
 
 
@@ -181,3 +185,22 @@ def test_no_process_outlives_a_build_that_is_killed(synthetic_atlas: Path, tmp_p
         "progress=lambda stage, done, total: stage == 'units' and time.sleep(60))"
     )
     assert orphans(program, str(synthetic_atlas), str(tmp_path / "out")) == (1, [])
+
+
+def test_the_command_takes_the_number_of_processes(
+    synthetic_atlas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    choose = workers.n_processes
+
+    def chosen(number: int | None, n_units: int) -> int:
+        asked.append(number)
+        return choose(number, n_units)
+
+    monkeypatch.setattr("atlas_site.filler.n_processes", chosen)
+    command = ["site", "--db", str(synthetic_atlas), "--out", str(tmp_path / "out"), "--quiet"]
+    done = CliRunner().invoke(main, [*command, "--processes", "2"])
+    assert (done.exit_code, asked) == (0, [2])
+    done = CliRunner().invoke(main, [*command, "--processes", "0"])
+    assert done.exit_code == 2
+    assert "--processes" in done.output
