@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from atlas_db.errors import AtlasFileError
 from atlas_db.schema import SCHEMA_VERSION
 
-__all__ = ["Connection", "Engine", "open_atlas"]
+__all__ = ["Connection", "Engine", "close_bounded", "open_atlas"]
 
 _AGAIN = "Make it again with `neuron-atlas ingest RUN --db {path}`."
 
@@ -54,6 +54,16 @@ def open_atlas(path: Path, *, threads: int | None = None, memory_mb: int | None 
         engine.dispose()
         raise
     return engine
+
+
+def close_bounded(engine: Engine) -> None:
+    """Dispose of an engine that was opened with `memory_mb`, and leave others without that bound.
+
+    Whoever has the file open in the same process shares one DuckDB, and its settings.
+    """
+    with engine.connect() as connection:
+        connection.execute(text("RESET memory_limit"))
+    engine.dispose()
 
 
 def _tune(engine: Engine, path: Path, *, threads: int | None, memory_mb: int | None) -> None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from atlas_db import queries
-from atlas_db.connection import Connection, open_atlas
+from atlas_db.connection import Connection, close_bounded, open_atlas
 from atlas_db.records import AtlasInfo
 from atlas_site.addresses import SHELL_PAGE
 from atlas_site.context import GROUPED, OWN_PAGE, Scope
@@ -85,7 +85,7 @@ def _reading(request: FillRequest) -> Iterator[Connection]:
         with engine.connect() as connection:
             yield connection
     finally:
-        engine.dispose()
+        close_bounded(engine)
 
 
 def _memory_mb(options: SiteOptions) -> int | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from atlas_db import queries
-from atlas_db.connection import Connection, open_atlas
+from atlas_db.connection import Connection, close_bounded, open_atlas
 from atlas_db.growing_memory import GrowingMemory
 from atlas_db.queries.statements import collector_paused
 from atlas_db.records import ConceptSummary, ImageSummary, UnitRecord
@@ -143,7 +143,7 @@ class Workplace:
         """Let go of the atlas and of the files beside it."""
         self.exemplars.close()
         self.connection.close()
-        self._engine.dispose()
+        close_bounded(self._engine)
 
     def do(self, task: Task, tell: Callable[[int], None] = lambda n: None) -> Filled:
         """Write the files of a task; `tell` is called with each step of it."""

@@ -9,6 +9,8 @@ from atlas_site import fill
 from atlas_site.build import build_site
 from atlas_site.options import SiteOptions
 
+from atlas_db.connection import open_atlas
+
 
 @pytest.mark.parametrize(
     ("options", "bound_mb"),
@@ -39,3 +41,15 @@ def test_the_leading_process_opens_the_atlas_with_a_bound(
     value, unit = found[0].split()
     assert unit == "MiB"
     assert float(value) == pytest.approx(bound_mb * 1e6 / 2**20, abs=0.1)
+
+
+def test_an_atlas_that_is_open_beside_keeps_its_memory(
+    synthetic_atlas: Path, tmp_path: Path
+) -> None:
+    limit = "SELECT current_setting('memory_limit')"
+    engine = open_atlas(synthetic_atlas)
+    with engine.connect() as connection:
+        before = connection.exec_driver_sql(limit).scalar()
+        build_site(synthetic_atlas, tmp_path / "out", SiteOptions(downloads_mb=0))
+        assert connection.exec_driver_sql(limit).scalar() == before
+    engine.dispose()
