@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from atlas_db.errors import AtlasFileError
 from atlas_db.schema import SCHEMA_VERSION
 
-__all__ = ["Connection", "Engine", "close_bounded", "open_atlas"]
+__all__ = ["Connection", "Engine", "bound_memory", "close_bounded", "open_atlas"]
 
 _AGAIN = "Make it again with `neuron-atlas ingest RUN --db {path}`."
 
@@ -56,6 +56,15 @@ def open_atlas(path: Path, *, threads: int | None = None, memory_mb: int | None 
     return engine
 
 
+def bound_memory(connection: Connection, memory_mb: int) -> None:
+    """Bound what DuckDB may take, unless others that have the file open here hold more already."""
+    try:
+        connection.execute(text(f"SET memory_limit = '{memory_mb:d}MB'"))
+    except DBAPIError as error:
+        if not isinstance(error.orig, duckdb.OutOfMemoryException):
+            raise
+
+
 def close_bounded(engine: Engine) -> None:
     """Dispose of an engine that was opened with `memory_mb`, and leave others without that bound.
 
@@ -79,12 +88,12 @@ def _tune(engine: Engine, path: Path, *, threads: int | None, memory_mb: int | N
     ]
     if threads is not None:
         settings.append(f"threads = {threads:d}")
-    if memory_mb is not None:
-        settings.append(f"memory_limit = '{memory_mb:d}MB'")
     try:
         with engine.connect() as connection:
             for setting in settings:
                 connection.execute(text(f"SET {setting}"))
+            if memory_mb is not None:
+                bound_memory(connection, memory_mb)
     except DBAPIError as error:
         raise _unreadable(path, error) from None
 

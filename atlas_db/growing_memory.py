@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import duckdb
-from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
+
+from atlas_db.connection import Connection, bound_memory
 
 Result = TypeVar("Result")
 
@@ -40,4 +41,4 @@ class GrowingMemory:
                 if not is_full or self.mb >= self._most_mb:
                     raise
             self.mb *= 2
-            self._connection.execute(text(f"SET memory_limit = '{self.mb:d}MB'"))
+            bound_memory(self._connection, self.mb)

@@ -1,5 +1,6 @@
 """Statements are asked again with more memory, as long as that is what they lack."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +18,10 @@ _SORT = text(
 
 
 @pytest.fixture
-def connection(synthetic_atlas: Path) -> Iterator[Connection]:
-    engine = open_atlas(synthetic_atlas, threads=1, memory_mb=4)
+def connection(synthetic_atlas: Path, tmp_path: Path) -> Iterator[Connection]:
+    # A file of its own: whoever has one open in a process shares its memory.
+    own = shutil.copy(synthetic_atlas, tmp_path / "own.duckdb")
+    engine = open_atlas(own, threads=1, memory_mb=4)
     with engine.connect() as connection:
         connection.exec_driver_sql("SET temp_directory = ''")
         yield connection

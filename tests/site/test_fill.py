@@ -1,5 +1,6 @@
 """How much DuckDB may take of the memory while a site is filled."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,9 @@ def test_the_leading_process_opens_the_atlas_with_a_bound(
         return engine
 
     monkeypatch.setattr(fill, "open_atlas", opened)
-    build_site(synthetic_atlas, tmp_path / "out", options)
+    # A file of its own: whoever has one open in a process shares its memory.
+    own = shutil.copy(synthetic_atlas, tmp_path / "own.duckdb")
+    build_site(own, tmp_path / "out", options)
     value, unit = found[0].split()
     assert unit == "MiB"
     assert float(value) == pytest.approx(bound_mb * 1e6 / 2**20, abs=0.1)
@@ -47,9 +50,26 @@ def test_an_atlas_that_is_open_beside_keeps_its_memory(
     synthetic_atlas: Path, tmp_path: Path
 ) -> None:
     limit = "SELECT current_setting('memory_limit')"
-    engine = open_atlas(synthetic_atlas)
+    own = shutil.copy(synthetic_atlas, tmp_path / "own.duckdb")
+    engine = open_atlas(own)
     with engine.connect() as connection:
         before = connection.exec_driver_sql(limit).scalar()
-        build_site(synthetic_atlas, tmp_path / "out", SiteOptions(downloads_mb=0))
+        build_site(own, tmp_path / "out", SiteOptions(downloads_mb=0))
         assert connection.exec_driver_sql(limit).scalar() == before
+    engine.dispose()
+
+
+def test_one_that_holds_more_than_the_bound_stands_in_nobodys_way(
+    synthetic_atlas: Path, tmp_path: Path
+) -> None:
+    own = shutil.copy(synthetic_atlas, tmp_path / "own.duckdb")
+    engine = open_atlas(own)
+    with engine.connect() as connection:
+        # 80 MB that cannot be put elsewhere, as long as there is the table.
+        connection.exec_driver_sql("SET temp_directory = ''")
+        connection.exec_driver_sql(
+            "CREATE TEMP TABLE held AS SELECT hash(i) FROM range(10000000) t(i)"
+        )
+        build_site(own, tmp_path / "out", SiteOptions(downloads_mb=0))
+        assert connection.exec_driver_sql("SELECT count(*) FROM held").scalar() == 10_000_000
     engine.dispose()
