@@ -120,4 +120,4 @@ from builder.miniature.{draw} as draw
 
 draw(Path(sys.argv[1]), split="val", n_images=20_000, seed=1, n_workers=2)
 """
-    assert orphans(program, str(tmp_path)) == (2, [])
+    assert orphans(program, str(tmp_path), n_children=2) == (2, [])

@@ -10,7 +10,8 @@ _TELL = """
 import multiprocessing, threading, time
 
 def tell():
-    while not (children := multiprocessing.active_children()):
+    # A pool starts its processes one by one.
+    while len(children := multiprocessing.active_children()) < N_CHILDREN:
         time.sleep(0.05)
     time.sleep(1.5)
     print(*[child.pid for child in children], flush=True)
@@ -19,16 +20,20 @@ threading.Thread(target=tell, daemon=True).start()
 """
 
 
-def orphans(program: str, *arguments: str, patience_s: float = 15.0) -> tuple[int, list[int]]:
+def orphans(
+    program: str, *arguments: str, n_children: int = 1, patience_s: float = 15.0
+) -> tuple[int, list[int]]:
     """Kill a program once it has had children for a while.
 
     Args:
         program: Python; has to run until it is killed.
+        n_children: How many children are waited for.
 
     Returns:
         How many children it had, and which of them are there after `patience_s`.
     """
-    command = [sys.executable, "-c", _TELL + program, *arguments]
+    tell = _TELL.replace("N_CHILDREN", str(n_children))
+    command = [sys.executable, "-c", tell + program, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         given_up = threading.Timer(60, running.kill)
         given_up.start()
