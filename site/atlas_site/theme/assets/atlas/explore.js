@@ -173,7 +173,7 @@ class Explorer {
       const todo = n ? "Click a cell, or move with the arrow keys; Enter opens its page." : "Ask for less, or begin again with “all units”.";
       this.said.textContent = `${words || `${counted}.`} ${todo}`;
       this.map.draw(mask, colours, columns.index.figures[known.indexOf(by)], state.unit);
-      this.table.draw({ mask, n, keys, sort, flags, rising: Boolean(state.rising), page: Number(state.page || 1) });
+      await this.table.draw({ mask, n, keys, sort, flags, rising: Boolean(state.rising), page: Number(state.page || 1) });
     } catch (error) {
       this.said.textContent = "The data of this page could not be read from this site.";
       throw error;
