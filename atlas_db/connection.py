@@ -13,7 +13,14 @@ from sqlalchemy.exc import DBAPIError
 from atlas_db.errors import AtlasFileError
 from atlas_db.schema import SCHEMA_VERSION
 
-__all__ = ["Connection", "Engine", "bound_memory", "close_bounded", "open_atlas"]
+__all__ = [
+    "Connection",
+    "Engine",
+    "bound_memory",
+    "close_bounded",
+    "is_out_of_memory",
+    "open_atlas",
+]
 
 _AGAIN = "Make it again with `neuron-atlas ingest RUN --db {path}`."
 
@@ -56,12 +63,17 @@ def open_atlas(path: Path, *, threads: int | None = None, memory_mb: int | None 
     return engine
 
 
+def is_out_of_memory(error: DBAPIError) -> bool:
+    """Say whether a statement failed because DuckDB may not take more memory."""
+    return isinstance(error.orig, duckdb.OutOfMemoryException)
+
+
 def bound_memory(connection: Connection, memory_mb: int) -> None:
     """Bound what DuckDB may take, unless others that have the file open here hold more already."""
     try:
         connection.execute(text(f"SET memory_limit = '{memory_mb:d}MB'"))
     except DBAPIError as error:
-        if not isinstance(error.orig, duckdb.OutOfMemoryException):
+        if not is_out_of_memory(error):
             raise
 
 

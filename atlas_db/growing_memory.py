@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-import duckdb
 from sqlalchemy.exc import DBAPIError
 
-from atlas_db.connection import Connection, bound_memory
+from atlas_db.connection import Connection, bound_memory, is_out_of_memory
 
 Result = TypeVar("Result")
 
@@ -37,8 +36,7 @@ class GrowingMemory:
             try:
                 return do()
             except DBAPIError as error:
-                is_full = isinstance(error.orig, duckdb.OutOfMemoryException)
-                if not is_full or self.mb >= self._most_mb:
+                if not is_out_of_memory(error) or self.mb >= self._most_mb:
                     raise
             self.mb *= 2
             bound_memory(self._connection, self.mb)

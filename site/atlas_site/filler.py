@@ -101,7 +101,30 @@ class Filler:
         options = self.request.options
         html = mark_all(shell, self.site.info)
         self.shell = Shell(html, options.site_url, self.request.with_policy)
-        self._write_pages()
+        totals: Counter[Kind] = Counter()
+        for task in itertools.chain(*self._tasks):
+            totals[task.kind] += task.n
+        done = dict.fromkeys((Kind.UNITS, Kind.IMAGES, Kind.CONCEPTS), 0)
+
+        def tell(kind: Kind, n: int) -> None:
+            if kind in done:
+                done[kind] += n
+                if n > 1 or done[kind] % 100 == 0 or done[kind] == totals[kind]:
+                    self.request.tell(kind.value, done[kind], totals[kind])
+
+        work = Work(
+            database=self.request.database,
+            out=self.publisher.out,
+            exemplars=self.scratch / "exemplars",
+            summaries=self.scratch,
+            site=self.site,
+            shell=self.shell,
+        )
+        processes = n_processes(self.request.processes, self.scope.n_units())
+        with workers(work, processes, tell) as do:
+            for tasks in self._tasks:
+                for filled in do(tasks):
+                    self.publisher.absorb(filled.writer)
 
     def write_rest(self, connection: Connection, rendered: Path) -> None:
         """Make every other file of the site, once there are those pages."""
@@ -130,32 +153,6 @@ class Filler:
             pictures.add(image_id)
             self.request.tell("pictures", len(pictures), n_images)
         return frozenset(pictures)
-
-    def _write_pages(self) -> None:
-        totals: Counter[Kind] = Counter()
-        for task in itertools.chain(*self._tasks):
-            totals[task.kind] += task.n
-        done = dict.fromkeys((Kind.UNITS, Kind.IMAGES, Kind.CONCEPTS), 0)
-
-        def tell(kind: Kind, n: int) -> None:
-            if kind in done:
-                done[kind] += n
-                if n > 1 or done[kind] % 100 == 0 or done[kind] == totals[kind]:
-                    self.request.tell(kind.value, done[kind], totals[kind])
-
-        work = Work(
-            database=self.request.database,
-            out=self.publisher.out,
-            exemplars=self.scratch / "exemplars",
-            summaries=self.scratch,
-            site=self.site,
-            shell=self.shell,
-        )
-        processes = n_processes(self.request.processes, self.scope.n_units())
-        with workers(work, processes, tell) as do:
-            for tasks in self._tasks:
-                for filled in do(tasks):
-                    self.publisher.absorb(filled.writer)
 
     def _write_layers(self, connection: Connection, images: npt.NDArray[Any]) -> None:
         built = [layer for layer in self.everything.layers if layer.layer in self.site.layers]
