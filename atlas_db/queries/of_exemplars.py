@@ -7,6 +7,7 @@ from sqlalchemy import Connection, func, literal, select
 
 from atlas_db.errors import NotInAtlasError
 from atlas_db.queries.of_negative import negative_exemplars
+from atlas_db.queries.statements import RangeReader
 from atlas_db.records import ExemplarRecord, unit_name
 from atlas_db.schema import Exemplar, Heatmaps, Image, Layer
 
@@ -49,7 +50,7 @@ def negative_exemplar(connection: Connection, layer: int, unit: int, rank: int) 
         NotInAtlasError: There is no such unit, or it has no negative exemplar of that rank.
     """
     uid = uid_of(connection, layer, unit)
-    found = negative_exemplars(connection, uid, uid + 1).get(uid, ())
+    found = negative_exemplars(RangeReader(connection), uid, uid + 1).get(uid, ())
     for one in found:
         if one.rank == rank:
             return one

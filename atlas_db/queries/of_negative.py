@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, func, select
 
-from atlas_db.queries.statements import ranged
+from atlas_db.queries.statements import RangeReader, ranged
 from atlas_db.records import ExemplarRecord
 from atlas_db.schema import Image, NegativeExemplar
 
@@ -30,15 +30,15 @@ _HAS_NEGATIVE = "has negative exemplars"
 
 
 def negative_exemplars(
-    connection: Connection, first: int, stop: int
+    reader: RangeReader, first: int, stop: int
 ) -> dict[int, tuple[ExemplarRecord, ...]]:
     """Give the negative exemplars of units first to stop - 1, by uid, the most negative first.
 
     An atlas of plain MLPs has none, nor has one that was made before they were kept.
     """
-    if not has_negative(connection):
+    if not has_negative(reader.connection):
         return {}
-    rows = _NEGATIVE.rows(connection, first, stop)
+    rows = reader.rows(_NEGATIVE, first, stop)
     return {uid: tuple(map(_record, group)) for uid, group in groupby(rows, key=itemgetter(0))}
 
 

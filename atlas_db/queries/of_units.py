@@ -15,7 +15,14 @@ from atlas_db.errors import NotInAtlasError
 from atlas_db.histogram import QUANTILES
 from atlas_db.queries.of_negative import negative_exemplars
 from atlas_db.queries.paging import check_page, next_offset
-from atlas_db.queries.statements import AMONG, Ranged, bulk_rows, collector_paused, ranged
+from atlas_db.queries.statements import (
+    AMONG,
+    Ranged,
+    RangeReader,
+    bulk_rows,
+    collector_paused,
+    ranged,
+)
 from atlas_db.queries.unit_filters import UnitFilters, order
 from atlas_db.records import (
     ExemplarRecord,
@@ -43,7 +50,8 @@ N_UNIT_IMAGES = 20
 #: A unit worth seeing is in the top 100 of this many images at least, if there are such units.
 EXAMPLES_MIN_IMAGES = 3
 
-_BLOCK = 250
+#: Units whose records are held at once, and whose rows are read at once.
+_BLOCK, _AHEAD = 250, 1000
 
 #: Under this name a connection's `info` may hold what has the summaries of all units at hand.
 KNOWN_SUMMARIES = "unit summaries"
@@ -78,7 +86,8 @@ _EXEMPLARS = ranged(
     Exemplar.uid,
 )  # fmt: skip
 _HEATMAPS = ranged(
-    select(Heatmaps.uid, Heatmaps.scales, Heatmaps.zeros, Heatmaps.maps), Heatmaps.uid
+    select(Heatmaps.uid, Heatmaps.scales, Heatmaps.zeros, Heatmaps.maps).order_by(Heatmaps.uid),
+    Heatmaps.uid,
 )
 _NEIGHBOURS = ranged(
     select(UnitNeighbour.uid, UnitNeighbour.neighbour_uid, UnitNeighbour.cosine).order_by(
@@ -234,7 +243,7 @@ def unit(connection: Connection, layer: int, unit: int) -> UnitRecord:
             f"{n_units - 1}."
         )
     uid = layer * n_units + unit
-    (record,) = _records(connection, uid, uid + 1, last=n_layers * n_units - 1)
+    (record,) = _records(RangeReader(connection), uid, uid + 1, last=n_layers * n_units - 1)
     return record
 
 
@@ -257,26 +266,27 @@ def similar_units(connection: Connection, uid: int, limit: int = 8) -> tuple[Sim
     The atlas keeps `run_format.N_NEIGHBOURS` of each unit. An unknown uid has none.
     """
     check_page(limit, 0)
-    return _similar(connection, uid, uid + 1).get(uid, ())[:limit]
+    return _similar(RangeReader(connection), uid, uid + 1).get(uid, ())[:limit]
 
 
 def unit_records(connection: Connection, first_uid: int, stop_uid: int) -> Iterator[UnitRecord]:
     """Give the records of units first_uid to stop_uid - 1, in order, with a few queries a block."""
     n_layers, n_units = _shape(connection)
     last = n_layers * n_units - 1
+    reader = RangeReader(connection, stop_uid, _AHEAD)
     for start in range(first_uid, stop_uid, _BLOCK):
         with collector_paused():
-            block = list(_records(connection, start, min(start + _BLOCK, stop_uid), last))
+            block = list(_records(reader, start, min(start + _BLOCK, stop_uid), last))
         yield from block
 
 
-def _records(connection: Connection, first: int, stop: int, last: int) -> Iterator[UnitRecord]:
-    tokens = _tokens(connection, first, stop)
-    exemplars = _exemplars(connection, first, stop)
-    negative = negative_exemplars(connection, first, stop)
-    images = _images(connection, first, stop)
-    similar = _similar(connection, first, stop)
-    for row in _UNITS.rows(connection, first, stop):
+def _records(reader: RangeReader, first: int, stop: int, last: int) -> Iterator[UnitRecord]:
+    tokens = _tokens(reader, first, stop)
+    exemplars = _exemplars(reader, first, stop)
+    negative = negative_exemplars(reader, first, stop)
+    images = _images(reader, first, stop)
+    similar = _similar(reader, first, stop)
+    for row in reader.rows(_UNITS, first, stop):
         uid = row[0]
         norm, n_patches, mean, density, *quantiles, histogram = row[N_SUMMARY:]
         yield UnitRecord(
@@ -290,40 +300,38 @@ def _records(connection: Connection, first: int, stop: int, last: int) -> Iterat
 
 
 def _tokens(
-    connection: Connection, first: int, stop: int
+    reader: RangeReader, first: int, stop: int
 ) -> dict[tuple[int, int], tuple[TokenRecord, ...]]:
-    rows = _TOKENS.rows(connection, first, stop)
+    rows = reader.rows(_TOKENS, first, stop)
     return {
         key: tuple(TokenRecord(*row[2:]) for row in group)
         for key, group in groupby(rows, key=itemgetter(0, 1))
     }
 
 
-def _exemplars(
-    connection: Connection, first: int, stop: int
-) -> dict[int, tuple[ExemplarRecord, ...]]:
+def _exemplars(reader: RangeReader, first: int, stop: int) -> dict[int, tuple[ExemplarRecord, ...]]:
     unpacked = {}
-    for uid, scales, zeros, packed in _HEATMAPS.rows(connection, first, stop):
+    for uid, scales, zeros, packed in reader.rows(_HEATMAPS, first, stop):
         maps = np.frombuffer(packed, np.uint8).reshape(len(scales), -1)
         unpacked[uid] = list(zip(maps, scales, zeros, strict=True))
-    rows = _EXEMPLARS.rows(connection, first, stop)
+    rows = reader.rows(_EXEMPLARS, first, stop)
     return {
         uid: tuple(ExemplarRecord(*row[1:], *unpacked[uid][row[1] - 1]) for row in group)
         for uid, group in groupby(rows, key=itemgetter(0))
     }
 
 
-def _images(connection: Connection, first: int, stop: int) -> dict[int, tuple[UnitImage, ...]]:
-    rows = _IMAGES.rows(connection, first, stop)
+def _images(reader: RangeReader, first: int, stop: int) -> dict[int, tuple[UnitImage, ...]]:
+    rows = reader.rows(_IMAGES, first, stop)
     return {
         uid: tuple(UnitImage(*row[1:]) for row in islice(group, N_UNIT_IMAGES))
         for uid, group in groupby(rows, key=itemgetter(0))
     }
 
 
-def _similar(connection: Connection, first: int, stop: int) -> dict[int, tuple[SimilarUnit, ...]]:
-    rows = _NEIGHBOURS.rows(connection, first, stop)
-    found = summaries(connection, {row[1] for row in rows})
+def _similar(reader: RangeReader, first: int, stop: int) -> dict[int, tuple[SimilarUnit, ...]]:
+    rows = reader.rows(_NEIGHBOURS, first, stop)
+    found = summaries(reader.connection, {row[1] for row in rows})
     return {
         uid: tuple(SimilarUnit(found[row[1]], row[2]) for row in group)
         for uid, group in groupby(rows, key=itemgetter(0))

@@ -22,26 +22,64 @@ STOP = bindparam("stop", type_=BigInteger, literal_execute=True)
 AMONG = bindparam("among", type_=BigInteger, expanding=True, literal_execute=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ranged:
-    """A statement for one value of a column and one for a range; indexes serve equality alone."""
+    """A statement for one value of a column and one for a range; indexes serve equality alone.
+
+    Both select that column first, a whole number, and are in its order.
+    """
 
     one: Select[Any]
     many: Select[Any]
 
-    def rows(self, connection: Connection, first: int, stop: int) -> Sequence[Any]:
-        """Fetch the rows of first <= column < stop."""
+
+class RangeReader:
+    """Rows of ranges that follow one another, read from the atlas in larger ones.
+
+    A scan unpacks 2,048 rows where it gives a few of them, and looks captions up anew, so small
+    ranges are slow; but as Python's values, rows take ten times the memory that they take in Arrow.
+
+    Args:
+        stop: Where the last range ends.
+        n_ahead: How many values of a statement's column are read at once; by default no more than
+            are asked for.
+    """
+
+    def __init__(self, connection: Connection, stop: int = 0, n_ahead: int = 0) -> None:
+        self.connection = connection
+        self._stop, self._n_ahead = stop, n_ahead
+        self._read: dict[Ranged, tuple[int, int, pa.Table]] = {}  # first, stop, rows
+
+    def rows(self, statement: Ranged, first: int, stop: int) -> Sequence[Any]:
+        """Give the rows of first <= column < stop."""
         if stop == first + 1:
-            return connection.execute(self.one, {"first": first}).all()
-        return bulk_rows(connection, self.many, {"first": first, "stop": stop})
+            return self.connection.execute(statement.one, {"first": first}).all()
+        start, end, table = self._read.get(statement, (0, 0, None))
+        if not start <= first <= stop <= end:
+            start, end = first, max(min(first + self._n_ahead, self._stop), stop)
+            self._read.pop(statement, None)  # let go of before the next is made
+            table = _arrow(self.connection, statement.many, {"first": start, "stop": end})
+            self._read[statement] = start, end, table
+        begin, finish = table.column(0).to_numpy().searchsorted([first, stop])
+        return _rows_of(table.slice(begin, finish - begin))
 
 
 def bulk_rows(
     connection: Connection, statement: Select[Any], values: Mapping[str, Any] | None = None
 ) -> list[tuple[Any, ...]]:
     """Fetch many rows through Arrow, column by column: three times faster than row by row."""
+    return _rows_of(_arrow(connection, statement, values))
+
+
+def _arrow(
+    connection: Connection, statement: Select[Any], values: Mapping[str, Any] | None
+) -> pa.Table:
     result: Any = connection.execute(statement, values, execution_options={"duckdb_arrow": True})
-    return list(zip(*(_values(column) for column in result.arrow.columns), strict=True))
+    return result.arrow
+
+
+def _rows_of(table: pa.Table) -> list[tuple[Any, ...]]:
+    return list(zip(*(_values(column) for column in table.columns), strict=True))
 
 
 def arrow_rows(
@@ -69,8 +107,9 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
 
 def _lists(chunk: pa.ListArray) -> Iterator[list[Any]]:
     """Cut the values of all lists into those of each."""
-    offsets = chunk.offsets.to_numpy().tolist()
-    values = _values(pa.chunked_array([chunk.values]))
+    offsets = chunk.offsets.to_numpy()
+    offsets = (offsets - offsets[0]).tolist()
+    values = _values(pa.chunked_array([chunk.flatten()]))
     return (values[start:stop] for start, stop in itertools.pairwise(offsets))
 
 

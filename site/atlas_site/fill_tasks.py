@@ -6,6 +6,7 @@ kept but what `Filled` says. `workers` shares tasks out among processes.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -138,9 +139,12 @@ class Workplace:
         RecentSummaries(work.summaries).remember(self.connection)
         self.exemplars = FirstExemplars(work.exemplars, info.n_units, info.n_patch, "r+")
         self.cards = UnitCards(self.site, self.exemplars.of)
+        # All that is there by now stays: each look of the collector through it would be in vain.
+        gc.freeze()
 
     def close(self) -> None:
         """Let go of the atlas and of the files beside it."""
+        gc.unfreeze()
         self.exemplars.close()
         self.connection.close()
         close_bounded(self._engine)

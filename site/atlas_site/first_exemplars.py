@@ -39,29 +39,26 @@ class FirstExemplars:
     def __init__(
         self, path: Path, n_units: int, n_patch: int, mode: Literal["w+", "r+"] = "w+"
     ) -> None:
-        kind = np.dtype(
-            [("n", "u1"), ("image_id", "<i8", (N_FIRST,)), ("maps", "u1", (N_FIRST, n_patch))]
-        )
-        self._kind = kind
+        self._maps_bytes = N_FIRST * n_patch
+        self._row_bytes = _HEAD.size + self._maps_bytes
         # Unbuffered: what one process writes, another reads.
         self._file = path.open("w+b" if mode == "w+" else "r+b", buffering=0)
         if mode == "w+":
-            self._file.truncate(n_units * kind.itemsize)
+            self._file.truncate(n_units * self._row_bytes)
 
     def keep(self, uid: int, exemplars: Sequence[ExemplarRecord]) -> None:
         """Remember a unit's first exemplars."""
-        row = np.zeros((), self._kind)
-        for place, exemplar in enumerate(exemplars[:N_FIRST]):
-            row["image_id"][place] = exemplar.image_id
-            row["maps"][place] = exemplar.heatmap
-        row["n"] = min(len(exemplars), N_FIRST)
-        self._file.seek(uid * self._kind.itemsize)
-        self._file.write(row.tobytes())
+        first = exemplars[:N_FIRST]
+        ids = [exemplar.image_id for exemplar in first] + [0] * (N_FIRST - len(first))
+        maps = b"".join([exemplar.heatmap.tobytes() for exemplar in first])
+        row = _HEAD.pack(len(first), *ids) + maps.ljust(self._maps_bytes, b"\0")
+        self._file.seek(uid * self._row_bytes)
+        self._file.write(row)
 
     def of(self, uid: int) -> list[Tile]:
         """Give (image_id, heatmap) of each that was kept; heatmaps are uint8, (n_patch,)."""
-        self._file.seek(uid * self._kind.itemsize)
-        row = self._file.read(self._kind.itemsize)
+        self._file.seek(uid * self._row_bytes)
+        row = self._file.read(self._row_bytes)
         n, *ids = _HEAD.unpack_from(row)
         maps = np.frombuffer(row, np.uint8, offset=_HEAD.size).reshape(N_FIRST, -1)
         return list(zip(ids[:n], maps[:n], strict=True))

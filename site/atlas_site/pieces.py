@@ -8,7 +8,7 @@ from html import escape
 from atlas_db.records import ConceptSummary, UnitSummary
 from atlas_site.addresses import METHOD_PAGE, concept_address, image_address, thumbnail_address
 from atlas_site.context import Site
-from atlas_site.kept import N_LISTS, N_TEXTS, kept
+from atlas_site.kept import N_TEXTS, kept
 from atlas_site.text import count, number, percent, prose, token_html
 
 #: The side that tiles are laid out with; the browser scales them to their column.
@@ -24,17 +24,7 @@ def link(address: str | None, inner: str, attributes: str = "") -> str:
 
 def token_chips(tokens: Iterable[str]) -> str:
     """Show tokens one after another, each as the model writes it."""
-    return _token_chips(tuple(tokens))
-
-
-@kept(N_LISTS)
-def _token_chips(tokens: tuple[str, ...]) -> str:
-    return " ".join(map(_token_chip, tokens))
-
-
-@kept(N_TEXTS)
-def _token_chip(token: str) -> str:
-    return f"<bdi>{token_html(token)}</bdi>"
+    return " ".join([f"<bdi>{token_html(token)}</bdi>" for token in tokens])
 
 
 def concept_chip(base: str, concept: ConceptSummary) -> str:

@@ -37,8 +37,12 @@ def grey_png(pixels: npt.NDArray[np.uint8]) -> bytes:
 
 def _png(rows: npt.NDArray[np.uint8]) -> bytes:
     """Encode rows of pixels that begin with their filter byte: uint8, (height, width + 1)."""
-    # Maps are hardly smaller at the highest level than at this, and take longer.
-    body = zlib.compress(rows, 6)
+    # Maps are hardly smaller at the highest level than at this, and take longer. With a window no
+    # larger than they are zlib clears and walks through 80 KB for each strip instead of 270, and
+    # leaves more of the processor's cache to the rest of the page.
+    window = min(max((rows.size - 1).bit_length(), 9), zlib.MAX_WBITS)
+    deflate = zlib.compressobj(6, zlib.DEFLATED, window, 7)
+    body = deflate.compress(rows) + deflate.flush()
     return _head(*rows.shape) + _chunk(b"IDAT", body) + _END
 
 

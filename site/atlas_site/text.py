@@ -41,12 +41,20 @@ def _visible_html(match: re.Match[str]) -> str:
 
 def spell(token: str) -> str:
     """Write a token out in plain text: spaces as ␣, hidden characters by their code."""
-    return _ODD.sub(_visible, token)
+    return token if _is_plain(token) else _ODD.sub(_visible, token)
+
+
+def _is_plain(word: str) -> bool:
+    """Tell, for most words, that there is nothing in it to be escaped or made visible."""
+    return word.isascii() and word.isalnum()
 
 
 @kept(N_TEXTS)
 def token_html(token: str) -> str:
     """Write a token out as HTML, what was made visible set apart in `<i>`."""
+    word = token.removeprefix(" ")
+    if _is_plain(word):
+        return word if len(word) == len(token) else f"<i>{_MARKS[' ']}</i>{word}"
     if not token:
         return '<i class="o">empty</i>'
     # Escaping first is safe: it adds no character that _ODD would match.

@@ -10,7 +10,6 @@ from atlas_db.records import TokenRecord, UnitRecord, UnitSummary, unit_name
 from atlas_site.addresses import LAYERS_PAGE, base_of, layer_address, unit_address
 from atlas_site.charts import histogram_svg
 from atlas_site.context import Site
-from atlas_site.kept import N_TEXTS, kept
 from atlas_site.measured import measured
 from atlas_site.pieces import (
     badges,
@@ -70,7 +69,7 @@ def unit_page(
         + _next(site, base, record)
         + _yourself(site, record)
     )
-    words = ", ".join(spell(token).removeprefix("␣") for token in unit.top_tokens[:5])
+    words = ", ".join([spell(token.removeprefix(" ")) for token in unit.top_tokens[:5]])
     return FilledPage(
         address=address,
         title=f"{unit.name}: {words}",
@@ -98,17 +97,12 @@ def _token_bars(
     rows = "".join(
         [
             f'<li style="--w:{token.prob / top:.3f}">'
-            f"{_token(site.concept_link(base, token.concept), token.token)}"
+            f"{link(site.concept_link(base, token.concept), token_html(token.token))}"
             f"<b>{number(token.prob, 2)}</b></li>"
             for token in tokens
         ]
     )
     return f'<ol class="na-tokens{kind}">{rows}</ol>'
-
-
-@kept(N_TEXTS)
-def _token(address: str | None, token: str) -> str:
-    return link(address, token_html(token))
 
 
 def _figure(value: str, name: str, explained: str, share: float | None = None) -> str:
@@ -213,7 +207,6 @@ def _concepts(site: Site, base: str, record: UnitRecord) -> str:
     )
 
 
-@kept(N_TEXTS)
 def _concept_chip(base: str, concept: str, slug: str, n_units: int) -> str:
     return (
         f'<a class="na-chip" href="{base}{concept_address(slug)}">'
