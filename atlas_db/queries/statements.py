@@ -37,7 +37,7 @@ class RangeReader:
     """Rows of ranges that follow one another, read from the atlas in larger ones.
 
     A scan unpacks 2,048 rows where it gives a few of them, and looks captions up anew, so small
-    ranges are slow; but as Python's values, rows take ten times the memory that they take in Arrow.
+    ranges are slow; but as Python's values, rows take several times the memory that they take in Arrow.
 
     Args:
         stop: Where the last range ends.
@@ -52,14 +52,16 @@ class RangeReader:
 
     def rows(self, statement: Ranged, first: int, stop: int) -> Sequence[Any]:
         """Give the rows of first <= column < stop."""
-        if stop == first + 1:
+        if self._n_ahead <= 1 and stop == first + 1:
             return self.connection.execute(statement.one, {"first": first}).all()
-        start, end, table = self._read.get(statement, (0, 0, None))
-        if not start <= first <= stop <= end:
-            start, end = first, max(min(first + self._n_ahead, self._stop), stop)
-            self._read.pop(statement, None)  # let go of before the next is made
-            table = _arrow(self.connection, statement.many, {"first": start, "stop": end})
-            self._read[statement] = start, end, table
+        read = self._read.pop(statement, None)
+        if read is None or not read[0] <= first <= stop <= read[1]:
+            read = None  # let go of before the next is made
+            end = max(min(first + self._n_ahead, self._stop), stop)
+            values = {"first": first, "stop": end}
+            read = first, end, _arrow(self.connection, statement.many, values)
+        self._read[statement] = read
+        table = read[2]
         begin, finish = table.column(0).to_numpy().searchsorted([first, stop])
         return _rows_of(table.slice(begin, finish - begin))
 

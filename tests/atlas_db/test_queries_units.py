@@ -145,14 +145,6 @@ def test_one_unit_is_what_the_bulk_says(records: list[UnitRecord], connection: C
         assert found == wanted
 
 
-def test_bulk_over_several_blocks(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    import atlas_db.queries.of_units
-
-    monkeypatch.setattr(atlas_db.queries.of_units, "_BLOCK", 10)
-    uids = [record.summary.uid for record in queries.unit_records(connection, 5, 38)]
-    assert uids == list(range(5, 38))
-
-
 @pytest.mark.parametrize(
     ("layer", "unit", "message"),
     [

@@ -48,6 +48,27 @@ def test_a_token_is_text_and_nothing_else(token: str) -> None:
     assert parser.text == (spell(token) or "empty")
 
 
+def test_plain_words_are_spelt_as_others() -> None:
+    """They take a shorter way; hardly any other token does not begin or end as they do."""
+    words = [
+        "water",
+        " water",
+        "7",
+        " A1",
+        "\u115fa",
+        "a\u3164",
+        "a b",
+        " a b",
+        "  a",
+        "a ",
+        "a\n",
+        "a&",
+    ]
+    for word in words:
+        assert spell(f"{word}.").removesuffix(".") == spell(word)
+        assert token_html(f"{word}.").removesuffix(".") == token_html(word)
+
+
 def test_prose_is_safe_in_an_attribute() -> None:
     parser = _Tags()
     parser.feed(f'<p title="{prose(chr(34) + "><script>" + chr(0x202E))}">')
