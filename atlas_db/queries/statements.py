@@ -37,7 +37,8 @@ class RangeReader:
     """Rows of ranges that follow one another, read from the atlas in larger ones.
 
     A scan unpacks 2,048 rows where it gives a few of them, and looks captions up anew, so small
-    ranges are slow; but as Python's values, rows take several times the memory that they take in Arrow.
+    ranges are slow; but rows take several times the memory as Python's values that they take in
+    Arrow.
 
     Args:
         stop: Where the last range ends.
