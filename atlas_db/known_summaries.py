@@ -17,7 +17,7 @@ import pyarrow as pa
 from sqlalchemy import Connection, func, select
 
 from atlas_db.queries.of_units import KNOWN_SUMMARIES, SUMMARY
-from atlas_db.queries.statements import FIRST, STOP
+from atlas_db.queries.statements import FIRST, STOP, arrow_table
 from atlas_db.records import UnitSummary
 from atlas_db.schema import Unit
 
@@ -49,12 +49,9 @@ class KnownSummaries:
         places: dict[str, int] = {}
         chosen: Any = select(*SUMMARY).where(Unit.uid >= FIRST, Unit.uid < STOP)
         for first in range(0, n_units, _BLOCK):
-            result: Any = connection.execute(
-                chosen.order_by(Unit.uid),
-                {"first": first, "stop": first + _BLOCK},
-                execution_options={"duckdb_arrow": True},
-            )
-            _keep(rows[first : first + _BLOCK], result.arrow, places)
+            ends = {"first": first, "stop": first + _BLOCK}
+            table = arrow_table(connection, chosen.order_by(Unit.uid), ends)
+            _keep(rows[first : first + _BLOCK], table, places)
         rows.flush()
         (folder / _TOKENS).write_text(json.dumps(list(places)), encoding="utf-8")
         return cls(folder)

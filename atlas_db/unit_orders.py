@@ -17,6 +17,7 @@ from sqlalchemy import Connection, select
 
 from atlas_db.queries.of_units import unit_uids
 from atlas_db.queries.paging import check_page, next_offset
+from atlas_db.queries.statements import arrow_table
 from atlas_db.queries.unit_filters import PLAIN_SORTS, UnitFilters, order
 from atlas_db.records import Page
 from atlas_db.schema import Unit
@@ -104,5 +105,4 @@ class UnitOrders:
 
 
 def _columns(connection: Connection, statement: Any) -> tuple[npt.NDArray[Any], ...]:
-    result: Any = connection.execute(statement, execution_options={"duckdb_arrow": True})
-    return tuple(column.to_numpy() for column in result.arrow.columns)
+    return tuple(column.to_numpy() for column in arrow_table(connection, statement).columns)

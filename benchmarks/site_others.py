@@ -20,6 +20,7 @@ from typing import Any
 
 from atlas_site.charts import histogram_svg
 from atlas_site.strips import strip_style
+from atlas_site.unit_page import PERCENTILES
 
 from atlas_db import queries
 from atlas_db.as_json import as_json
@@ -31,7 +32,6 @@ _ARTICLE = re.compile(r'(?s)(<article class="md-content__inner md-typeset">)(.*?
 _TITLE = re.compile(r"<title>(.*?) - ")
 _DESCRIPTION = re.compile(r'(<meta name="description" content=")([^"]*)(")')
 _NEIGHBOURS = re.compile(r'<link rel="prev" [^>]*><link rel="next" [^>]*>')
-_PERCENTILES = {"0.5": "median", "0.9": "90th", "0.95": "95th", "0.99": "99th"}
 _MKDOCS = """\
 site_name: Neuron atlas
 docs_dir: docs
@@ -55,6 +55,7 @@ baseURL = "/"
 uglyURLs = true
 disableKinds = ["taxonomy", "term", "RSS", "section", "sitemap"]
 """
+_BUILD_HUGO = ("hugo", "--quiet", "--destination", "out")
 #: Later versions refuse content that is HTML unless they are told to trust it.
 _TRUSTED = '[security]\nallowContent = [".*"]\n'
 
@@ -81,7 +82,7 @@ def hugo_from_html(work: Path, site: Path, n_pages: int) -> list[str]:
         title, description = _said_in_head(html)
         front = json.dumps({"title": title, "description": description}, ensure_ascii=False)
         path.write_text(f"{front}\n{_article(html)}\n", encoding="utf-8")
-    return ["hugo", "--quiet", "--destination", "out"]
+    return list(_BUILD_HUGO)
 
 
 def hugo_from_records(work: Path, site: Path, n_pages: int, atlas: Path) -> list[str]:
@@ -95,7 +96,7 @@ def hugo_from_records(work: Path, site: Path, n_pages: int, atlas: Path) -> list
     with engine.connect() as connection:
         _write_data(connection, work, n_pages)
     engine.dispose()
-    return ["hugo", "--quiet", "--destination", "out"]
+    return list(_BUILD_HUGO)
 
 
 def _write_data(connection: Connection, work: Path, n_pages: int) -> None:
@@ -114,7 +115,7 @@ def _write_data(connection: Connection, work: Path, n_pages: int) -> None:
         "created": info.created[:10],
         "n_images": info.n_images,
         "n_layers": n_layers,
-        "percentiles": _PERCENTILES,
+        "percentiles": PERCENTILES,
     }
     _write_json(data / "atlas.json", whole)
     grid = info.grid_rows, info.grid_columns

@@ -19,7 +19,7 @@ import pyarrow as pa
 from sqlalchemy import Connection, func, select
 
 from atlas_db.queries.of_units import summaries
-from atlas_db.queries.statements import FIRST, STOP, bulk_rows
+from atlas_db.queries.statements import FIRST, STOP, arrow_table, bulk_rows
 from atlas_db.records import UnitSummary
 from atlas_db.schema import ConceptUnit, Unit
 
@@ -244,12 +244,10 @@ def unit_columns(
     chosen = chosen.where(Unit.uid >= FIRST, Unit.uid < STOP).order_by(Unit.uid)
     blocks: list[dict[str, npt.NDArray[Any]]] = []
     for start, end in _blocks(first, stop):
-        result: Any = connection.execute(
-            chosen, {"first": start, "stop": end}, execution_options={"duckdb_arrow": True}
-        )
-        if blocks and not result.arrow.num_rows:
+        table = arrow_table(connection, chosen, {"first": start, "stop": end})
+        if blocks and not table.num_rows:
             break
-        blocks.append(_figures_of(result.arrow))
+        blocks.append(_figures_of(table))
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
@@ -290,10 +288,8 @@ def concept_uids(connection: Connection, first: str, last: str) -> dict[str, npt
     row = ConceptUnit
     uids: Any = func.list_sort(func.list(row.uid))
     chosen = select(row.concept, uids).where(row.concept.between(first, last))
-    result: Any = connection.execute(
-        chosen.group_by(row.concept).order_by(row.concept), execution_options={"duckdb_arrow": True}
-    )
-    names, lists = result.arrow.columns
+    table = arrow_table(connection, chosen.group_by(row.concept).order_by(row.concept))
+    names, lists = table.columns
     return {
         name: np.asarray(values.values.to_numpy(), np.int32)
         for name, values in zip(names.to_pylist(), lists, strict=True)

@@ -60,29 +60,30 @@ class RangeReader:
             read = None  # let go of before the next is made
             end = max(min(first + self._n_ahead, self._stop), stop)
             values = {"first": first, "stop": end}
-            read = first, end, _arrow(self.connection, statement.many, values)
+            read = first, end, arrow_table(self.connection, statement.many, values)
         self._read[statement] = read
         table = read[2]
         begin, finish = table.column(0).to_numpy().searchsorted([first, stop])
-        return _rows_of(table.slice(begin, finish - begin))
+        return list(_rows_of(table.slice(begin, finish - begin)))
 
 
 def bulk_rows(
     connection: Connection, statement: Select[Any], values: Mapping[str, Any] | None = None
 ) -> list[tuple[Any, ...]]:
     """Fetch many rows through Arrow, column by column: three times faster than row by row."""
-    return _rows_of(_arrow(connection, statement, values))
+    return list(_rows_of(arrow_table(connection, statement, values)))
 
 
-def _arrow(
-    connection: Connection, statement: Select[Any], values: Mapping[str, Any] | None
+def arrow_table(
+    connection: Connection, statement: Select[Any], values: Mapping[str, Any] | None = None
 ) -> pa.Table:
+    """Fetch what a statement gives as DuckDB hands it over: column by column, packed."""
     result: Any = connection.execute(statement, values, execution_options={"duckdb_arrow": True})
     return result.arrow
 
 
-def _rows_of(table: pa.Table) -> list[tuple[Any, ...]]:
-    return list(zip(*(_values(column) for column in table.columns), strict=True))
+def _rows_of(table: pa.Table) -> Iterator[tuple[Any, ...]]:
+    return zip(*(_values(column) for column in table.columns), strict=True)
 
 
 def arrow_rows(
@@ -91,7 +92,7 @@ def arrow_rows(
     """Give the rows of a statement of SQL, fetched as `bulk_rows` does."""
     options = {"duckdb_arrow": True}
     result: Any = connection.exec_driver_sql(statement, tuple(values), execution_options=options)
-    return zip(*(_values(column) for column in result.arrow.columns), strict=True)
+    return _rows_of(result.arrow)
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:

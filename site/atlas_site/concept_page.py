@@ -112,7 +112,7 @@ def concept_page(site: Site, record: ConceptRecord, cards: UnitCards) -> FilledP
 
 
 def _near(site: Site, base: str, record: ConceptRecord) -> str:
-    family = " ".join(concept_chip(base, concept) for concept in record.family)
+    family = " ".join(concept_chip(base, concept.concept, concept) for concept in record.family)
     related = " ".join(
         f'<a class="na-chip" href="{base}{concept_address(near.slug)}">'
         f"<bdi>{token_html(near.concept)}</bdi> <small>{number(near.cosine, 2)}</small></a>"

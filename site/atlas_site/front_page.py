@@ -115,7 +115,8 @@ def featured(site: Site, record: UnitRecord | None) -> str:
 
 def often(concepts: Sequence[ConceptSummary]) -> str:
     """Show the concepts that most units stand on."""
-    return f'<p class="na-chips">{" ".join(concept_chip("", concept) for concept in concepts)}</p>'
+    chips = " ".join(concept_chip("", concept.concept, concept) for concept in concepts)
+    return f'<p class="na-chips">{chips}</p>'
 
 
 def findings(site: Site, layers: Sequence[LayerRecord], n_always_on: int) -> str:

@@ -58,7 +58,7 @@ def image_list(site: Site, images: Sequence[ImageSummary], number: int) -> str:
 def concept_list(site: Site, concepts: Sequence[ConceptSummary], number: int) -> str:
     """Show part `number` of the concepts, with their numbers of units."""
     base = base_of(list_address(CONCEPTS_PAGE, number))
-    chips = " ".join(concept_chip(base, concept) for concept in concepts)
+    chips = " ".join(concept_chip(base, concept.concept, concept) for concept in concepts)
     parts = n_parts(len(site.concepts), N_LISTED_CONCEPTS)
     return f'<p class="na-chips">{chips}</p>{pager(base, CONCEPTS_PAGE, number, parts)}'
 

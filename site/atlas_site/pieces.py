@@ -7,7 +7,7 @@ from html import escape
 
 from atlas_db.records import ConceptSummary, UnitSummary
 from atlas_site.addresses import METHOD_PAGE, concept_address, image_address, thumbnail_address
-from atlas_site.context import Site
+from atlas_site.context import ConceptLink, Site
 from atlas_site.kept import N_TEXTS, kept
 from atlas_site.text import count, number, percent, prose, token_html
 
@@ -27,11 +27,11 @@ def token_chips(tokens: Iterable[str]) -> str:
     return " ".join([f"<bdi>{token_html(token)}</bdi>" for token in tokens])
 
 
-def concept_chip(base: str, concept: ConceptSummary) -> str:
+def concept_chip(base: str, concept: str, known: ConceptLink | ConceptSummary) -> str:
     """Link to a concept with its number of units."""
     return (
-        f'<a class="na-chip" href="{base}{concept_address(concept.slug)}">'
-        f"<bdi>{token_html(concept.concept)}</bdi> <small>{count(concept.n_units)}</small></a>"
+        f'<a class="na-chip" href="{base}{concept_address(known.slug)}">'
+        f"<bdi>{token_html(concept)}</bdi> <small>{count(known.n_units)}</small></a>"
     )
 
 

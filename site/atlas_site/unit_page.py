@@ -14,7 +14,7 @@ from atlas_site.measured import measured
 from atlas_site.pieces import (
     badges,
     code_block,
-    concept_address,
+    concept_chip,
     hint,
     is_silent,
     link,
@@ -33,6 +33,9 @@ _N_LEAD_TOKENS = 4
 
 #: Images that a unit matters for, of those that are kept.
 _N_IMAGES = 8
+
+#: What a share of the patches is called.
+PERCENTILES = {"0.5": "median", "0.9": "90th", "0.95": "95th", "0.99": "99th"}
 
 #: Below both lists of tokens.
 _DECODED = (
@@ -153,9 +156,10 @@ def _believe(site: Site, base: str, record: UnitRecord) -> str:
 
 
 def _activations(base: str, record: UnitRecord) -> str:
-    names = {"0.5": "median", "0.9": "90th", "0.95": "95th", "0.99": "99th"}
     values = [("mean", record.activation_mean)]
-    values += [(names.get(key, key), value) for key, value in record.activation_quantiles.items()]
+    values += [
+        (PERCENTILES.get(key, key), value) for key, value in record.activation_quantiles.items()
+    ]
     values.append(("max", record.summary.activation_max))
     cells = "".join(
         f"<div><dt>{name}</dt><dd>{number(value, 2)}</dd></div>" for name, value in values
@@ -194,7 +198,7 @@ def _concepts(site: Site, base: str, record: UnitRecord) -> str:
     concepts = dict.fromkeys([token.concept for token in record.promoted])
     chips = "".join(
         [
-            _concept_chip(base, concept, known.slug, known.n_units)
+            concept_chip(base, concept, known)
             for concept in concepts
             if concept is not None and (known := site.concepts.get(concept)) is not None
         ]
@@ -204,13 +208,6 @@ def _concepts(site: Site, base: str, record: UnitRecord) -> str:
         "that promote each word.</p>"
         if chips
         else '<p class="na-none">No token of it is a word.</p>'
-    )
-
-
-def _concept_chip(base: str, concept: str, slug: str, n_units: int) -> str:
-    return (
-        f'<a class="na-chip" href="{base}{concept_address(slug)}">'
-        f"<bdi>{token_html(concept)}</bdi> <small>{count(n_units)}</small></a>"
     )
 
 

@@ -49,7 +49,7 @@ def test_a_token_is_text_and_nothing_else(token: str) -> None:
 
 
 def test_plain_words_are_spelt_as_others() -> None:
-    """They take a shorter way; hardly any other token does not begin or end as they do."""
+    """Letters and digits alone take a shorter way; with a full stop they take the other."""
     words = [
         "water",
         " water",
