@@ -243,6 +243,17 @@ def test_those_that_wait_serve_one_statement_each(synthetic_atlas: Path) -> None
         assert not those_that_wait(sandbox._zygote[0].pid, 3, seen) & waiting
 
 
+def test_what_a_statement_waits_for_its_process_is_not_its_own_time(synthetic_atlas: Path) -> None:
+    limits = SqlLimits(deadline_s=1.0)
+    with SqlSandbox(limits) as sandbox:
+        sandbox.start()
+        assert sandbox._zygote is not None
+        zygote = sandbox._zygote[0]
+        zygote.send_signal(signal.SIGSTOP)
+        threading.Timer(1.5 * limits.deadline_s, zygote.send_signal, [signal.SIGCONT]).start()
+        assert rows(sandbox, synthetic_atlas, "SELECT 1 AS n") == [{"n": 1}]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 def test_who_ended_while_it_waited_is_no_fault_of_the_statement(synthetic_atlas: Path) -> None:
     with SqlSandbox(SqlLimits(deadline_s=20.0, n_at_once=2)) as sandbox:
