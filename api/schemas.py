@@ -164,6 +164,7 @@ class SqlResult(Record):
 class TableColumn(Record):
     name: str
     type: str = _about("DuckDB's")
+    about: str = _about("what it holds; empty where its name and the table say it")
 
 
 class Table(Record):

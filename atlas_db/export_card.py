@@ -121,5 +121,8 @@ def _cell(text: str) -> str:
 
 
 def _columns(table: TableRecord) -> str:
-    columns = ", ".join(f"`{column.name}` {column.type}" for column in table.columns)
-    return f"- **{table.table}**: {columns}\n"
+    rows = "".join(
+        f"| `{column.name}` | {column.type} | {_cell(column.about)} |\n" for column in table.columns
+    )
+    head = "| column | type | holds |\n|---|---|---|\n"
+    return f"### {table.table}\n\n{_cell(table.about)}\n\n{head}{rows}\n"

@@ -42,7 +42,9 @@ from atlas_db.run_format import (
     WEIGHTS_SCHEMAS,
     shard_schemas,
 )
-from atlas_db.schema import INDEXES, SCHEMA_VERSION, VIEWS, Base
+from atlas_db.schema import INDEXES, SCHEMA_VERSION, Base
+from atlas_db.sql_schema import write_comments
+from atlas_db.views import VIEWS
 
 #: Called with the name of a stage, the steps of it that are done and how many it has.
 Progress = Callable[[str, int, int], None]
@@ -111,7 +113,8 @@ def _fill(connection: duckdb.DuckDBPyConnection, run: CheckedRun, tell: Progress
         for made in Base.metadata.tables.values():
             connection.execute(str(CreateTable(made).compile(dialect=Dialect())))
         for view in VIEWS:
-            connection.execute(view)
+            connection.execute(view.statement)
+        write_comments(connection)
         _create_views(connection, run)
     refuse_contradictions(connection, run)
     _load_blobs(connection, run, tell)

@@ -3,37 +3,49 @@
 `experiments` has every printed figure, one row each, also those that were left out, with the
 reason. What an experiment says of single units, images or categories has a table of its own, of
 the same name and columns as in the run folder (`atlas_db.experiment_format`), with `layer` and
-`unit` beside `uid`. The views `unit_figures` and `unit_category_figures` put side by side what the
-experiments say of a unit, and of a unit and a category; null where they did not look at it.
+`unit` beside `uid`. Views put side by side what they say of a unit, and of a unit and a category
+(`atlas_db.views`).
 """
 
 from __future__ import annotations
 
 from sqlalchemy import REAL
 from sqlalchemy import types as sqltypes
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped
 
-from atlas_db.schema_base import Base, Big, Double_, Int, Int_, Real, Real_, Small, Small_, Texts
+from atlas_db.schema_base import (
+    Base,
+    Big,
+    Double_,
+    Int,
+    Int_,
+    Real,
+    Real_,
+    Small,
+    Small_,
+    Texts,
+    about,
+)
 
 
 class ExperimentFigure(Base, table="experiments", key="experiment number"):
     """A printed figure of an experiment, or why it was left out."""
 
-    experiment: Mapped[str]
-    number: Mapped[Int]  # its place in the report of that experiment, from 0
-    figure: Mapped[str]  # what is measured, the same for all arms
-    arm: Mapped[str]  # what was done or looked at; empty for the only one
-    part: Mapped[str]  # of what part of the data: a category, a method; empty for all
-    layer: Mapped[Small_]
-    k: Mapped[Int_]  # of so many units
-    value: Mapped[Double_]  # null: left out, `note` says why
-    low: Mapped[Double_]  # 95 % interval; null where there is none
-    high: Mapped[Double_]
-    n: Mapped[Big]  # images, unless `note` says of what
-    measure: Mapped[str]  # unit of measure
-    p_value: Mapped[Double_]  # of the test against the control
-    control: Mapped[str]  # the arm to compare with: same figure, part, layer and k; or empty
-    note: Mapped[str]
+    experiment: Mapped[str] = about("its name, as in `neuron-atlas report --only`")
+    number: Mapped[Int] = about("its place in the report of that experiment, from 0")
+    figure: Mapped[str] = about("what is measured, the same for all arms")
+    arm: Mapped[str] = about("what was done or looked at; empty for the only one")
+    part: Mapped[str] = about("of what part of the data: a category, a method; empty for all")
+    layer: Mapped[Small_] = about("of units of that layer; null: of all")
+    k: Mapped[Int_] = about("of so many units; null: not by number")
+    value: Mapped[Double_] = about("null: left out, `note` says why")
+    low: Mapped[Double_] = about("of the 95 % interval; null where there is none")
+    high: Mapped[Double_] = about("of the 95 % interval; null where there is none")
+    n: Mapped[Big] = about("images, unless `note` says of what")
+    measure: Mapped[str] = about("unit of measure")
+    p_value: Mapped[Double_] = about("of the test against the control")
+    control: Mapped[str] = about("the arm to compare with, of the same figure, part, layer and k")
+    note: Mapped[str] = about("a remark for the reader")
 
 
 class Ablation(Base, table="ablations", key="image_id target arm draw k"):
@@ -45,13 +57,13 @@ class Ablation(Base, table="ablations", key="image_id target arm draw k"):
 
     image_id: Mapped[Big]
     target: Mapped[Small]
-    arm: Mapped[str]
-    draw: Mapped[Small]
-    k: Mapped[Int]
-    prob: Mapped[Real]
-    logit: Mapped[Real]
-    relative_drop: Mapped[Real]  # 1 - prob / prob of the untouched model
-    caption: Mapped[str | None]  # null: not generated anew
+    arm: Mapped[str] = about("none, all, interpretable, without always-on, random or other image")
+    draw: Mapped[Small] = about("of random units, from 0")
+    k: Mapped[Int] = about("units that are zeroed")
+    prob: Mapped[Real] = about("of the target")
+    logit: Mapped[Real] = about("of the target")
+    relative_drop: Mapped[Real] = about("1 - prob / prob of the untouched model")
+    caption: Mapped[str | None] = about("written without the units; null: not generated anew")
 
 
 class UnitEffect(Base, table="unit_effects", key="uid"):
@@ -63,13 +75,13 @@ class UnitEffect(Base, table="unit_effects", key="uid"):
     uid: Mapped[Int]
     layer: Mapped[Small]
     unit: Mapped[Int]
-    n_images: Mapped[Int]
-    logit_drop: Mapped[Real]
-    prob_drop: Mapped[Real]
-    relative_drop: Mapped[Real]
-    random_logit_drop: Mapped[Real]
-    random_prob_drop: Mapped[Real]
-    random_relative_drop: Mapped[Real]
+    n_images: Mapped[Int] = about("images that were looked at")
+    logit_drop: Mapped[Real] = about("of the target, averaged")
+    prob_drop: Mapped[Real] = about("of the target, averaged")
+    relative_drop: Mapped[Real] = about("of the target's prob, averaged")
+    random_logit_drop: Mapped[Real] = about("the same of the random unit")
+    random_prob_drop: Mapped[Real] = about("the same of the random unit")
+    random_relative_drop: Mapped[Real] = about("the same of the random unit")
 
 
 class AdapterToken(Base, table="adapter_tokens", key="image_id patch rank"):
@@ -77,11 +89,11 @@ class AdapterToken(Base, table="adapter_tokens", key="image_id patch rank"):
 
     image_id: Mapped[Big]
     patch: Mapped[Small]
-    rank: Mapped[Small]
+    rank: Mapped[Small] = about("1: the nearest")
     token_id: Mapped[Int]
     token: Mapped[str]
     concept: Mapped[str | None]
-    cosine: Mapped[Real]
+    cosine: Mapped[Real] = about("of the projected patch and the token's embedding")
 
 
 class UnitAgreement(Base, table="unit_agreement", key="uid"):
@@ -90,9 +102,9 @@ class UnitAgreement(Base, table="unit_agreement", key="uid"):
     uid: Mapped[Int]
     layer: Mapped[Small]
     unit: Mapped[Int]
-    n_images: Mapped[Int]
-    agreement: Mapped[Real]
-    random_agreement: Mapped[Real]
+    n_images: Mapped[Int] = about("images that it was found on")
+    agreement: Mapped[Real] = about("share of its words that people's captions have")
+    random_agreement: Mapped[Real] = about("the same of images that it was not found on")
 
 
 class UnitScore(Base, table="unit_scores", key="uid score"):
@@ -102,12 +114,12 @@ class UnitScore(Base, table="unit_scores", key="uid score"):
     """
 
     uid: Mapped[Int]
-    score: Mapped[str]
+    score: Mapped[str] = about("BERTScore or CLIPScore")
     layer: Mapped[Small]
     unit: Mapped[Int]
-    n_images: Mapped[Int]
-    agreement: Mapped[Real]
-    random_agreement: Mapped[Real]
+    n_images: Mapped[Int] = about("images that it was found on")
+    agreement: Mapped[Real] = about("the score, averaged over these images")
+    random_agreement: Mapped[Real] = about("the same of images drawn at random")
 
 
 class UnitMasks(Base, table="unit_masks", key="uid"):
@@ -116,12 +128,12 @@ class UnitMasks(Base, table="unit_masks", key="uid"):
     uid: Mapped[Int]
     layer: Mapped[Small]
     unit: Mapped[Int]
-    n_images: Mapped[Int]
-    iou: Mapped[Real]  # each map at its own 95th percentile
-    iou_unit_threshold: Mapped[Real]  # at that of the unit over all images
-    object_share: Mapped[Real]  # of the image
-    iou_bound: Mapped[Real]  # the greatest IoU that a mask of 5 % can have
-    random_iou: Mapped[Real]  # of units of the same layer
+    n_images: Mapped[Int] = about("images that were looked at")
+    iou: Mapped[Real] = about("each map cut at its own 95th percentile")
+    iou_unit_threshold: Mapped[Real] = about("cut at the unit's 95th percentile over all images")
+    object_share: Mapped[Real] = about("of the image that the object covers")
+    iou_bound: Mapped[Real] = about("the greatest IoU that a mask of 5 % can have")
+    random_iou: Mapped[Real] = about("of units of the same layer")
 
 
 class UnitCategoryMasks(Base, table="unit_category_masks", key="uid category_id"):
@@ -131,23 +143,23 @@ class UnitCategoryMasks(Base, table="unit_category_masks", key="uid category_id"
     category_id: Mapped[Int]
     layer: Mapped[Small]
     unit: Mapped[Int]
-    n_images: Mapped[Int]
-    iou: Mapped[Real]
-    iou_unit_threshold: Mapped[Real]
-    object_share: Mapped[Real]
-    iou_bound: Mapped[Real]
-    random_iou: Mapped[Real]
+    n_images: Mapped[Int] = about("images that were looked at")
+    iou: Mapped[Real] = about("each map cut at its own 95th percentile")
+    iou_unit_threshold: Mapped[Real] = about("cut at the unit's 95th percentile over all images")
+    object_share: Mapped[Real] = about("of the image that the object covers")
+    iou_bound: Mapped[Real] = about("the greatest IoU that a mask of 5 % can have")
+    random_iou: Mapped[Real] = about("of units of the same layer")
 
 
 class CategoryUnit(Base, table="category_units", key="category_id rank"):
     """A unit among those that are in the top 100 of most images of a category."""
 
     category_id: Mapped[Int]
-    rank: Mapped[Small]
+    rank: Mapped[Small] = about("1: in the top 100 of most of the category's images")
     uid: Mapped[Int]
     layer: Mapped[Small]
     unit: Mapped[Int]
-    n_images: Mapped[Int]
+    n_images: Mapped[Int] = about("images of the category in whose top 100 it is")
 
 
 class UnitCategoryActivation(Base, table="unit_category_activations", key="uid category_id"):
@@ -157,8 +169,8 @@ class UnitCategoryActivation(Base, table="unit_category_activations", key="uid c
     category_id: Mapped[Int]
     layer: Mapped[Small]
     unit: Mapped[Int]
-    n_images: Mapped[Int]
-    activation: Mapped[Real]
+    n_images: Mapped[Int] = about("images of the category that were looked at")
+    activation: Mapped[Real] = about("in the model's units")
 
 
 class UnitSelectivity(Base, table="unit_selectivity", key="uid"):
@@ -167,10 +179,10 @@ class UnitSelectivity(Base, table="unit_selectivity", key="uid"):
     uid: Mapped[Int]
     layer: Mapped[Small]
     unit: Mapped[Int]
-    n_categories: Mapped[Int]
-    entropy: Mapped[Real]  # nats; 0: one category alone
-    entropy_p: Mapped[Real_]
-    best_category_id: Mapped[Int]
+    n_categories: Mapped[Int] = about("of how many categories it is among the units")
+    entropy: Mapped[Real] = about("nats; 0: one category alone")
+    entropy_p: Mapped[Real_] = about("share of shuffles of the images with an entropy as low")
+    best_category_id: Mapped[Int] = about("on which it is most active")
 
 
 class CategoryCoverage(Base, table="category_coverage", key="category_id uid"):
@@ -183,8 +195,8 @@ class CategoryCoverage(Base, table="category_coverage", key="category_id uid"):
     uid: Mapped[Int]
     layer: Mapped[Small]
     unit: Mapped[Int]
-    n_words: Mapped[Small]
-    n_exemplars: Mapped[Small]
+    n_words: Mapped[Small] = about("of its ten tokens that are the category's words")
+    n_exemplars: Mapped[Small] = about("of its 16 exemplars that show the category")
 
 
 class AttributionMethod(Base, table="attribution_methods", key="image_id target uid"):
@@ -195,27 +207,27 @@ class AttributionMethod(Base, table="attribution_methods", key="image_id target 
     uid: Mapped[Int]
     layer: Mapped[Small]
     unit: Mapped[Int]
-    z_gradient: Mapped[Real]
-    a_gradient: Mapped[Real]
-    gradient_free: Mapped[Real]
-    activation: Mapped[Real]
-    integrated_gradients: Mapped[Real_]
-    zeroing: Mapped[Real]  # the logit that is lost
+    z_gradient: Mapped[Real] = about("of the best patch: z * its gradient, as the paper does")
+    a_gradient: Mapped[Real] = about("sum over the patches of a * its gradient")
+    gradient_free: Mapped[Real] = about("a times the target's logit of the write vector")
+    activation: Mapped[Real] = about("of the best patch, in the model's units")
+    integrated_gradients: Mapped[Real_] = about("null where it was not computed")
+    zeroing: Mapped[Real] = about("the logit that is lost")
 
 
 class TextExemplar(Base, table="text_exemplars", key="uid rank"):
     """A passage of text on which a unit is most active, with its activation at each token."""
 
     uid: Mapped[Int]
-    rank: Mapped[Small]
+    rank: Mapped[Small] = about("1: the most active")
     layer: Mapped[Small]
     unit: Mapped[Int]
-    source: Mapped[str]
-    passage: Mapped[Int]
-    activation: Mapped[Real]
-    position: Mapped[Small]  # of the greatest activation
-    tokens: Mapped[Texts]
-    activations: Mapped[list[float]] = mapped_column(sqltypes.ARRAY(REAL))
+    source: Mapped[str] = about("where the text is from")
+    passage: Mapped[Int] = about("its number in that source, from 0")
+    activation: Mapped[Real] = about("the greatest over the passage, in the model's units")
+    position: Mapped[Small] = about("of the greatest activation, from 0")
+    tokens: Mapped[Texts] = about("of the passage")
+    activations: Mapped[list[float]] = about("at each token", sqltypes.ARRAY(REAL))
 
 
 class UnitText(Base, table="unit_text", key="uid"):
@@ -224,22 +236,22 @@ class UnitText(Base, table="unit_text", key="uid"):
     uid: Mapped[Int]
     layer: Mapped[Small]
     unit: Mapped[Int]
-    n_concepts: Mapped[Int]
-    rank_correlation: Mapped[Real_]
-    auc: Mapped[Real_]
-    auc_p: Mapped[Real_]
+    n_concepts: Mapped[Int] = about("categories that were compared")
+    rank_correlation: Mapped[Real_] = about("over categories, of pictures and captions")
+    auc: Mapped[Real_] = about("does it tell captions that name its category? .5 is chance")
+    auc_p: Mapped[Real_] = about("of that area, against chance")
 
 
 class Replication(Base, table="replication", key="number"):
     """A value that the paper prints, ours, and whether they agree (null: no yes or no)."""
 
-    number: Mapped[Int]
-    section: Mapped[str]
-    item: Mapped[str]
-    printed: Mapped[str]
-    ours: Mapped[str]
-    agrees: Mapped[bool | None]
-    note: Mapped[str]
+    number: Mapped[Int] = about("its place in the list, from 0")
+    section: Mapped[str] = about("of the paper")
+    item: Mapped[str] = about("what is compared")
+    printed: Mapped[str] = about("the paper's value")
+    ours: Mapped[str] = about("this atlas's value")
+    agrees: Mapped[bool | None] = about("null: no yes or no")
+    note: Mapped[str] = about("how it was compared")
 
 
 #: Table and column of each index. `ablations` and `adapter_tokens` lie in the order of their images
@@ -257,38 +269,3 @@ EXPERIMENT_INDEXES = (
     ("text_exemplars", "uid"),
     ("unit_text", "uid"),
 )
-
-UNIT_FIGURES = """
-CREATE VIEW unit_figures AS
-SELECT units.uid, units.layer, units.unit,
-    unit_effects.n_images AS n_zeroed_images, logit_drop, prob_drop, relative_drop,
-    random_logit_drop, random_prob_drop, random_relative_drop,
-    unit_masks.n_images AS n_mask_images, iou, iou_unit_threshold, object_share, iou_bound,
-    random_iou, n_categories, entropy, entropy_p, best_category_id,
-    unit_agreement.n_images AS n_agreement_images, agreement, random_agreement,
-    n_concepts, rank_correlation, auc, auc_p
-FROM units
-LEFT JOIN unit_effects USING (uid)
-LEFT JOIN unit_masks USING (uid)
-LEFT JOIN unit_selectivity USING (uid)
-LEFT JOIN unit_agreement USING (uid)
-LEFT JOIN unit_text USING (uid)
-"""
-
-UNIT_CATEGORY_FIGURES = """
-CREATE VIEW unit_category_figures AS
-SELECT uid, category_id, coalesce(unit_categories.n_images, 0) AS n_images, mean_activation,
-    unit_category_masks.n_images AS n_mask_images, iou, iou_unit_threshold, object_share,
-    iou_bound, random_iou,
-    unit_category_activations.n_images AS n_category_images, activation AS category_activation
-FROM unit_categories
-FULL JOIN unit_category_masks USING (uid, category_id)
-FULL JOIN unit_category_activations USING (uid, category_id)
-"""
-
-#: Statements that make views, and what one row of each is.
-EXPERIMENT_VIEWS = (UNIT_FIGURES, UNIT_CATEGORY_FIGURES)
-VIEW_TEXTS = {
-    "unit_figures": "What the experiments say of a unit, side by side; null: did not look.",
-    "unit_category_figures": "What is known of a unit and a category, side by side.",
-}

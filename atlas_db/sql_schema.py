@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import duckdb
 from sqlalchemy import Connection, text
 
 from atlas_db.schema import Base
-from atlas_db.schema_experiments import VIEW_TEXTS
+from atlas_db.views import VIEWS
 
-_VIEWS = {
-    **VIEW_TEXTS,
-    "exemplar_activations": "One row for each exemplar: its activation map as a list, row by row.",
+#: What a row of each table and view is, and what a column holds.
+_TABLES = {name: made.comment or "" for name, made in Base.metadata.tables.items()}
+_TABLES |= {view.name: view.about for view in VIEWS}
+_COLUMNS = {
+    (name, column.name): column.comment
+    for name, made in Base.metadata.tables.items()
+    for column in made.columns
+    if column.comment
 }
+_COLUMNS |= {(view.name, name): about for view in VIEWS for name, about in view.columns.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnRecord:
-    """A column and its type in DuckDB."""
+    """A column, its type in DuckDB, and what it holds (empty: the name says it)."""
 
     name: str
     type: str
+    about: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +43,6 @@ class TableRecord:
 
 def tables(connection: Connection) -> tuple[TableRecord, ...]:
     """List the atlas's tables and views by name."""
-    about = {
-        str(mapper.class_.__tablename__): str(mapper.class_.__doc__).split("\n\n")[0]
-        for mapper in Base.registry.mappers
-    }
     sizes = "SELECT table_name, estimated_size FROM duckdb_tables() WHERE NOT internal"
     counts = {row[0]: int(row[1]) for row in connection.execute(text(sizes))}
     columns: dict[str, list[ColumnRecord]] = {}
@@ -50,8 +54,31 @@ def tables(connection: Connection) -> tuple[TableRecord, ...]:
         )
     )
     for table, column, kind in found:
-        columns.setdefault(table, []).append(ColumnRecord(column, kind))
+        about = _COLUMNS.get((table, column), "")
+        columns.setdefault(table, []).append(ColumnRecord(column, kind, about))
     return tuple(
-        TableRecord(name, about.get(name) or _VIEWS.get(name, ""), counts.get(name), tuple(rows))
+        TableRecord(name, _TABLES.get(name, ""), counts.get(name), tuple(rows))
         for name, rows in columns.items()
     )
+
+
+def write_comments(connection: duckdb.DuckDBPyConnection) -> None:
+    """Write these texts into an atlas, where any tool finds them.
+
+    `SELECT table_name, column_name, comment FROM duckdb_columns()` lists them.
+    """
+    views = {view.name for view in VIEWS}
+    for table, about in _TABLES.items():
+        kind = "VIEW" if table in views else "TABLE"
+        connection.execute(f"COMMENT ON {kind} {table} IS {_quoted(about)}")
+    found = connection.execute(
+        "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal"
+    ).fetchall()
+    for table, column in found:
+        if (table, column) in _COLUMNS:
+            about = _quoted(_COLUMNS[table, column])
+            connection.execute(f"COMMENT ON COLUMN {table}.{column} IS {about}")
+
+
+def _quoted(about: str) -> str:
+    return "'" + about.replace("'", "''") + "'"

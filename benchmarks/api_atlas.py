@@ -16,7 +16,8 @@ from typing import Any
 import duckdb
 from sqlalchemy import create_engine
 
-from atlas_db.schema import INDEXES, SCHEMA_VERSION, VIEWS, Base
+from atlas_db.schema import INDEXES, SCHEMA_VERSION, Base
+from atlas_db.views import VIEWS
 
 N_CONCEPTS = 20_000
 N_IMAGES = 5_000
@@ -183,7 +184,7 @@ def make_atlas(
         for table, column in INDEXES:
             connection.execute(f"CREATE INDEX {table}_{column} ON {table} ({column})")
         for view in VIEWS:
-            connection.execute(view)
+            connection.execute(view.statement)
         connection.execute("CHECKPOINT")
 
 

@@ -150,12 +150,13 @@ function tableDetails({ table, about, n_rows, columns }) {
   details.append(element("summary", n_rows === null ? table : `${table} (${n_rows})`));
   details.append(element("p", about, "quiet"));
   const list = element("ul");
-  for (const { name, type } of columns) {
+  for (const column of columns) {
     const item = element("li");
-    const button = element("button", name);
+    const button = element("button", column.name);
     button.type = "button";
-    button.addEventListener("click", () => insert(name));
-    item.append(button, element("span", " " + type, "quiet"));
+    button.addEventListener("click", () => insert(column.name));
+    const said = column.about ? `${column.type}: ${column.about}` : column.type;
+    item.append(button, element("span", " " + said, "quiet"));
     list.append(item);
   }
   details.append(list);

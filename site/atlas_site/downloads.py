@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,9 @@ from atlas_db.records import AtlasInfo
 from atlas_site.options import SiteOptions
 from atlas_site.pieces import code_block, table
 from atlas_site.publish import Writer
-from atlas_site.text import count, number, prose, web_address
+from atlas_site.text import count, file_size, prose, web_address, with_code
 
 _FOLDER = "data"
-_CODE = re.compile(r"`([^`]+)`")
 
 #: Tables that hold photographs.
 _PICTURES = ("thumbnails",)
@@ -102,26 +100,14 @@ def _row(one: Download) -> str:
     if one.address is not None:
         name = f'<a href="{one.address}" download>{name}</a>'
     rows = "" if one.n_rows is None else count(one.n_rows)
-    size = _size(one.size_bytes) if one.sha256 else f"about {_size(one.size_bytes)}"
+    size = file_size(one.size_bytes) if one.sha256 else f"about {file_size(one.size_bytes)}"
     digest = f"<code>{one.sha256}</code>" if one.sha256 else "–"
     return (
         f"<tr><td>{name}</td><td class=na-figure>{size}</td>"
-        f"<td class=na-wrap>{_with_code(one.about)}</td>"
+        f"<td class=na-wrap>{with_code(one.about)}</td>"
         f'<td class=na-figure data-label="rows">{rows or "–"}</td>'
         f"<td class=na-digest>{digest}</td></tr>"
     )
-
-
-def _with_code(about: str) -> str:
-    """Set what stands between backticks as code."""
-    return _CODE.sub(r"<code>\1</code>", prose(about))
-
-
-def _size(n_bytes: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if n_bytes >= size:
-            return f"{number(n_bytes / size)} {unit}"
-    return f"{n_bytes} B"
 
 
 def licence_table(info: AtlasInfo, licences: Sequence[tuple[str, str, int]]) -> str:

@@ -14,6 +14,7 @@ from atlas_db import queries
 from atlas_db.connection import Connection
 from atlas_db.known_summaries import KnownSummaries
 from atlas_db.records import Page
+from atlas_db.sql_schema import tables
 from atlas_site import list_pages
 from atlas_site.addresses import CONCEPTS_PAGE, IMAGES_PAGE, SHELL_PAGE, thumbnail_address
 from atlas_site.compare_page import compare
@@ -30,6 +31,7 @@ from atlas_site.request import FillRequest
 from atlas_site.shell import FilledPage, Shell
 from atlas_site.sitemaps import write_sitemaps
 from atlas_site.sql_page import write_sql_page
+from atlas_site.sql_tables import table_list
 from atlas_site.workers import n_processes, workers
 
 Row = TypeVar("Row")
@@ -210,6 +212,7 @@ class Filler:
                 self.scratch,
                 self.site.info.content_hash,
             ),
+            "tables": table_list(tables(connection)),
             "compare": compare(connection, options.compare),
             "check": check_command(files),
             "licences": licence_table(self.site.info, queries.licences(connection)),

@@ -14,7 +14,7 @@ from atlas_db.sql_schema import tables
 from atlas_site.options import SiteOptions
 from atlas_site.publish import Writer
 from atlas_site.sql_engine import ensure_engine
-from atlas_site.text import count, prose
+from atlas_site.text import count, file_size, prose
 
 _FOLDER = "sql-tables"
 _ENGINE = "assets/duckdb"
@@ -43,8 +43,8 @@ def write_sql_page(
     index = _kept(writer, content_hash) or _write_tables(
         writer, database, options, scratch, content_hash
     )
-    sizes = "".join(
-        f"<li><code>{prose(name)}</code> <small>{size / 1e6:.1f} MB</small></li>"
+    sizes = ", ".join(
+        f"<code>{prose(name)}</code> <small>{file_size(size)}</small>"
         for name, size in index["tables"].items()
     )
     lists = [_FIRST, *(one.sql for one in UNIT_LISTS.values() if one.needs is None)]
@@ -62,8 +62,8 @@ def write_sql_page(
         '<span data-said role="status">The engine, 35 MB, is loaded with the first question; then '
         "each table that a question names.</span></p><div data-answer></div>"
         '<p class="na-hint">DuckDB-Wasm is under MIT, Apache Arrow under Apache-2.0.</p>'
-        f"<details class=na-more><summary>Tables that can be asked here, and their sizes</summary>"
-        f"<ul>{sizes}</ul>{_said_left_out(index['left_out'], options.downloads_mb)}</details></div>"
+        "<details class=na-more><summary>What each table costs to load</summary>"
+        f"<p>{sizes}.</p>{_said_left_out(index['left_out'], options.downloads_mb)}</details></div>"
     )
 
 

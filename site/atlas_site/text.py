@@ -25,6 +25,7 @@ _HIDDEN = (
 )
 _ODD = re.compile(rf"[ {_HIDDEN}]|\\x[0-9A-Fa-f]{{2}}")
 _ODD_IN_PROSE = re.compile(rf"[{_HIDDEN}]")
+_CODE = re.compile(r"`([^`]+)`")
 
 
 def _visible(match: re.Match[str]) -> str:
@@ -66,6 +67,11 @@ def prose(text: str) -> str:
     """Escape a caption or name for HTML text and attributes; line breaks become spaces."""
     text = text.replace("\r\n", " ").replace("\n", " ").replace("\t", " ")
     return escape(_ODD_IN_PROSE.sub(_visible, text))
+
+
+def with_code(text: str) -> str:
+    """Escape a sentence, and set what stands between backticks as code."""
+    return _CODE.sub(r"<code>\1</code>", prose(text))
 
 
 def web_address(address: str) -> str | None:
@@ -120,6 +126,14 @@ def percent(share: float, digits: int = 2) -> str:
 def count(value: int) -> str:
     """Print a whole number with separators."""
     return f"{value:,}"
+
+
+def file_size(n_bytes: int) -> str:
+    """Print a number of bytes: `34.1 MB`."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n_bytes >= size:
+            return f"{number(n_bytes / size)} {unit}"
+    return f"{n_bytes} B"
 
 
 def counted(value: int, noun: str) -> str:

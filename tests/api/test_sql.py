@@ -202,7 +202,8 @@ def test_the_schema_lists_what_can_be_asked(client: FlaskClient, connection: Con
     assert {"units", "images", "exemplar_activations"} <= set(tables)
     assert all(table["about"] for table in tables.values())
     assert tables["units"]["n_rows"] == queries.atlas_info(connection).n_units
-    assert {"name": "uid", "type": "INTEGER"} in tables["units"]["columns"]
+    uid = {"name": "uid", "type": "INTEGER", "about": "layer * units_per_layer + unit"}
+    assert uid in tables["units"]["columns"]
     for name in tables:
         columns = ", ".join(column["name"] for column in tables[name]["columns"])
         query = {"q": f"SELECT {columns} FROM {name}", "limit": 1}

@@ -101,6 +101,7 @@ def test_the_card_says_what_is_in_the_folder(
     assert content_hash[0][0] in text
     assert "random" in text  # the synthetic captioner's weights are
     assert f"`units.{form}` | 96 |" in text
+    assert "| `uid` | INTEGER | layer * units_per_layer + unit |" in text
     code = text.split("```python\n")[1].split("```")[0]
     place: dict[str, Any] = {}
     exec(code.replace('("', f'("{folders[form]}/'), place)

@@ -29,7 +29,6 @@ from atlas_db.fixtures import write_synthetic_run
 from atlas_db.ingest import ingest
 from atlas_db.run_format import file_sha256, read_manifest, write_json, write_table
 from atlas_db.schema import Base
-from atlas_db.schema_experiments import VIEW_TEXTS
 
 FIGURES = [
     {"figure": "IoU", "arm": "top units", "value": 0.25, "low": 0.2, "high": 0.3, "n": 9,
@@ -229,15 +228,6 @@ def test_every_table_is_mapped_with_its_columns() -> None:
         assert columns == set(schema.names) | added, name
         nullable = {c.name for c in Base.metadata.tables[name].columns if c.nullable}
         assert nullable - {"concept"} == {f.name for f in schema if f.nullable}, name
-
-
-def test_views_are_described(synthetic_atlas: Path) -> None:
-    from atlas_db.sql_schema import tables
-
-    with open_atlas(synthetic_atlas).connect() as connection:
-        found = {table.table: table for table in tables(connection)}
-    assert all(found[name].about == about for name, about in VIEW_TEXTS.items())
-    assert all(found[name].about for name in EXPERIMENT_SCHEMAS)
 
 
 def _copy(run: Path, tmp_path: Path) -> Path:

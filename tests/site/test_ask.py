@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from atlas_site.sql_engine import DUCKDB, engine_folder, unpack, without_imports
 from site_browser import watch
 
 from atlas_db.browser_tables import write_browser_tables
+from atlas_db.connection import open_atlas
 from atlas_db.errors import SiteError
+from atlas_db.sql_schema import tables
 
 
 @pytest.fixture
@@ -70,6 +73,26 @@ def test_without_the_engine_the_page_says_so(built_site: Any) -> None:
     assert "made without SQL in the browser" in page
     assert "data-ask" not in page
     assert not (built_site.folder / "assets/duckdb").exists()
+
+
+def test_the_page_lists_every_table_with_what_its_columns_hold(
+    built_site: Any, synthetic_atlas: Path
+) -> None:
+    page = (built_site.folder / "sql.html").read_text("utf-8")
+    engine = open_atlas(synthetic_atlas)
+    with engine.connect() as connection:
+        found = tables(connection)
+    engine.dispose()
+    parts = re.split(r'<details class="na-more na-of-sql" id="table-(\w+)">', page)[1:]
+    shown = dict(zip(parts[::2], parts[1::2], strict=True))
+    assert list(shown) == [table.table for table in found]
+    for table in found:
+        rows = "view" if table.n_rows is None else f"{table.n_rows:,} row"
+        assert f"<small>{rows}" in shown[table.table]
+        columns = re.findall(r"<tr><td><code>(\w+)</code></td><td>([^<]+)</td>", shown[table.table])
+        assert columns == [(column.name, column.type) for column in table.columns]
+    assert "in whose top 100 it is" in shown["units"]
+    assert "<code>image_units</code> by unit" in shown["unit_images"]
 
 
 @pytest.mark.skipif(
