@@ -156,14 +156,14 @@ def _shared(both: Sequence[Side], shared: Sequence[str]) -> str:
     names = [prose(side.info.name) for side in both]
     head = (
         "<thead><tr><th>word</th>"
-        + "".join(f"<th>units of {name}</th><th>its layers</th>" for name in names)
+        + "".join(f"<th>units of {name}</th>" for name in names)
         + "</tr></thead>"
     )
     found = [side.layers_of(shown) for side in both]
     rows = (_shared_row(both, found, concept) for concept in shown)
     return (
         f'<p class="na-hint">{count(len(shared))} words; below the {count(len(shown))} with the '
-        "greatest shares of the units of both. Bars: how many units of each layer.</p>"
+        "greatest shares of the units of both. Bars: its units layer by layer.</p>"
         + table(head, rows, "Words that both write")
     )
 
@@ -180,8 +180,8 @@ def _shared_row(both: Sequence[Side], found: Sequence[Layers], concept: str) -> 
             ends=("", ""),
         )
         cells += (
-            f"<td>{count(n_units)} <small>{percent(side.share(concept))}</small></td>"
-            f'<td class="na-spark">{bars}</td>'
+            f'<td class="na-spark"><div><span>{count(n_units)} '
+            f"<small>{percent(side.share(concept))}</small></span>{bars}</div></td>"
         )
     name = f'<a href="{concept_address(own.slug)}"><bdi>{token_html(concept)}</bdi></a>'
     return f"<tr><td>{name}</td>{cells}</tr>"

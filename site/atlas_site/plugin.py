@@ -15,7 +15,7 @@ from mkdocs.config import config_options
 from mkdocs.config.base import Config
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
-from mkdocs.plugins import BasePlugin, event_priority
+from mkdocs.plugins import BasePlugin, event_priority, get_plugin_logger
 
 from atlas_db.errors import AtlasError
 from atlas_site.fill import fill_site
@@ -24,6 +24,7 @@ from atlas_site.preflight import check_atlas
 from atlas_site.request import FillRequest, Progress, SiteReport
 
 _THEME = Path(__file__).parent / "theme"
+_log = get_plugin_logger("atlas")
 
 
 class AtlasPluginConfig(Config):
@@ -85,6 +86,7 @@ class AtlasPlugin(BasePlugin[AtlasPluginConfig]):
                 progress=self.progress,
             )
             self.report = fill_site(self._scratch, self._out, request)
+            _log.info("%s: %s", self._out, self.report)
         except (AtlasError, ValueError) as error:
             raise PluginError(str(error)) from error
         finally:

@@ -64,7 +64,7 @@ export class UnitTable {
       const button = document.createElement("button");
       Object.assign(button, { type: "button", title: `${meaning}. Sort by it.` });
       const chosen = name === sort;
-      button.textContent = chosen ? `${title} ${rising ? "▴" : "▾"}` : title;
+      button.textContent = chosen ? `${title}\u00a0${rising ? "▴" : "▾"}` : title;
       if (chosen) cell.setAttribute("aria-sort", rising ? "ascending" : "descending");
       button.addEventListener("click", () => {
         this.choose({ sort: name, rising: chosen && !rising ? "1" : "", page: "" });
