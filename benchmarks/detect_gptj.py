@@ -2,6 +2,7 @@
 
     python -m benchmarks.detect_gptj                  # on a GPU: full size, bfloat16
     python -m benchmarks.detect_gptj --size small     # on a CPU
+    python -m benchmarks.detect_gptj --size deep --batch-size 128
 
 The work counted for an image is one forward and one backward pass of the blocks' matrices over
 patches, prompt and caption. The share is that work against what one large product reaches in the
@@ -47,9 +48,12 @@ from builder.settings import BuildSettings, Execution, no_progress
 from builder.shard_builder import ShardBuilder, shard_ranges
 from builder.tables import ShardTables
 
-N_IMAGES = {"full": 2000, "small": 48, "tiny": 6}
-N_PLAIN = {"full": 10, "small": 8, "tiny": 2}
-IMAGES_PER_SHARD = {"full": 1000, "small": 48, "tiny": 3}
+#: `deep` has GPT-J's layers and captions, but is so narrow that what a pass costs whatever it
+#: holds weighs as much on a CPU as on a GPU: there batches tell.
+SIZES = {**SIZES, "deep": ModelSize(28, 32, 1, 8, 512, 2, 96, 3, 30)}
+N_IMAGES = {"full": 2000, "small": 48, "deep": 256, "tiny": 6}
+N_PLAIN = {"full": 10, "small": 8, "deep": 24, "tiny": 2}
+IMAGES_PER_SHARD = {"full": 1000, "small": 48, "deep": 256, "tiny": 3}
 
 
 def main() -> None:
