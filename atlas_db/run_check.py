@@ -146,6 +146,13 @@ def _check_coverage(run: Path, entries: list[Mapping[str, Any]], n_images: int) 
             break
         reached = entry["stop"]
     if reached != n_images or (entries and entries[-1]["stop"] != n_images):
+        written = len(list(run.glob("shards/*/shard.json")))
+        if written and not entries:
+            raise RunError(
+                f"{run} is not finished: {written} of its shards are written, others are missing. "
+                "Run the same build again, or the parts of it that have not ended (--shard i/n); "
+                "it goes on where it stopped."
+            )
         done = sum(entry["stop"] - entry["start"] for entry in entries)
         raise RunError(
             f"{run} is not finished: its shards cover {done} of {n_images} images, the first gap "

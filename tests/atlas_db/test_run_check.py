@@ -65,7 +65,14 @@ def test_an_unfinished_run_is_refused(run: Path, kept: list[int], gap: int) -> N
 
     edit(run / "manifest.json", keep)
     message = f"cover {6 * len(kept)} of 12 images, the first gap at image {gap}"
-    with pytest.raises(RunError, match=message):
+    with pytest.raises(RunError, match=message if kept else "2 of its shards are written"):
+        checked_run(run)
+
+
+def test_a_run_that_was_only_begun_is_refused(run: Path) -> None:
+    edit(run / "manifest.json", lambda manifest: manifest.update(shards=[]))
+    shutil.rmtree(run / "shards")
+    with pytest.raises(RunError, match="cover 0 of 12 images, the first gap at image 0"):
         checked_run(run)
 
 
