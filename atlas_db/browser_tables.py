@@ -12,7 +12,8 @@ from pathlib import Path
 import duckdb
 
 from atlas_db.connection import open_atlas
-from atlas_db.sql_schema import TableRecord, tables
+from atlas_db.records import TableRecord
+from atlas_db.sql_schema import tables
 
 #: What DuckDB-Wasm 1.32 reads.
 STORAGE_VERSION = "v1.2.0"

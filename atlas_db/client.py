@@ -6,6 +6,7 @@
     atlas.unit("L12.U9058").promoted
     atlas.image(139).units
     atlas.units(layer=12, interpretable=True).to_pandas()
+    atlas.tables()                           # what can be asked in SQL, column by column
     atlas.sql("SELECT * FROM units WHERE layer = $layer", layer=12).to_arrow()
 
 Importing this loads neither DuckDB nor SQLAlchemy; a file's first call does, HTTP never.
@@ -31,6 +32,7 @@ from atlas_db.records import (
     ImageSummary,
     LayerRecord,
     Page,
+    TableRecord,
     UnitRecord,
     UnitSummary,
 )
@@ -51,6 +53,7 @@ class _Source(Protocol):
     def rows(self, kind: str, filters: dict[str, Any], limit: int, start: Any) -> Page[Any]: ...
     def thumbnail(self, image_id: int) -> bytes | None: ...
     def sql(self, statement: str, parameters: dict[str, Any], limit: int) -> SqlRows: ...
+    def tables(self) -> Sequence[TableRecord]: ...
     def experiments(self) -> Sequence[ExperimentRecord]: ...
     def unit_experiments(self, layer: int, unit: int) -> UnitExperiments: ...
     def image_experiments(self, image_id: int) -> ImageExperiments: ...
@@ -233,6 +236,14 @@ class Atlas:
         if limit < 1:
             raise ValueError(f"limit must be >= 1, got {limit}")
         return self._source.sql(statement, _plain(parameters), int(limit))
+
+    def tables(self) -> Records[TableRecord]:
+        """List what SQL can ask: each table or view, what a row of it is, and its columns.
+
+        Raises:
+            NotInAtlasError: A server answers no SQL.
+        """
+        return Records(TableRecord, [with_tables(table) for table in self._source.tables()])
 
     def _all(self, kind: str, filters: dict[str, Any], limit: int | None) -> Records[Any]:
         if limit is not None and limit < 1:

@@ -19,8 +19,10 @@ from atlas_db.records import (
     ImageRecord,
     LayerRecord,
     Page,
+    TableRecord,
     UnitRecord,
 )
+from atlas_db.sql_schema import tables
 
 _LISTS: dict[str, Any] = {
     "units": queries.units,
@@ -78,6 +80,10 @@ class FileSource:
     def image_experiments(self, image_id: int) -> ImageExperiments:
         record: ImageExperiments = self._ask(queries.image_experiments, image_id)
         return record
+
+    def tables(self) -> Sequence[TableRecord]:
+        found: Sequence[TableRecord] = self._ask(tables)
+        return found
 
     def thumbnail(self, image_id: int) -> bytes | None:
         picture: bytes | None = self._ask(queries.thumbnail, image_id)

@@ -22,6 +22,7 @@ from atlas_db.records import (
     ImageRecord,
     LayerRecord,
     Page,
+    TableRecord,
     UnitRecord,
 )
 
@@ -94,6 +95,9 @@ class HttpSource:
         found = self._get(f"/images/{image_id}/experiments")
         record: ImageExperiments = from_json(ImageExperiments, found)
         return record
+
+    def tables(self) -> Sequence[TableRecord]:
+        return [from_json(TableRecord, row) for row in self._get("/sql/schema")["tables"]]
 
     def thumbnail(self, image_id: int) -> bytes | None:
         try:

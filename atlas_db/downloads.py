@@ -10,7 +10,8 @@ from typing import Any
 from atlas_db.connection import Connection, open_atlas
 from atlas_db.export import export
 from atlas_db.export_card import FileRecord
-from atlas_db.sql_schema import TableRecord, tables
+from atlas_db.records import TableRecord
+from atlas_db.sql_schema import tables
 
 #: Rows from whose size as Parquet that of the whole table is estimated.
 _SAMPLE_ROWS = 2000

@@ -18,7 +18,8 @@ from atlas_db.connection import Connection, open_atlas
 from atlas_db.errors import AtlasError, NotInAtlasError
 from atlas_db.export_card import FileRecord, card
 from atlas_db.queries import atlas_info
-from atlas_db.sql_schema import TableRecord, tables
+from atlas_db.records import TableRecord
+from atlas_db.sql_schema import tables
 
 FORMATS = ("parquet", "csv", "ndjson")
 _OPTIONS = {

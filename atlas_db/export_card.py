@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from atlas_db.records import AtlasInfo
-from atlas_db.sql_schema import TableRecord
+from atlas_db.records import AtlasInfo, TableRecord
 
 _READERS = {
     "parquet": 'pandas.read_parquet("units.parquet")',

@@ -325,3 +325,22 @@ class Page(Generic[Row]):
     rows: tuple[Row, ...]
     total: int
     next_offset: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnRecord:
+    """A column, its type in DuckDB, and what it holds (empty: the name says it)."""
+
+    name: str
+    type: str
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TableRecord:
+    """A table or view, and what one row of it is."""
+
+    table: str
+    about: str
+    n_rows: int | None  # None: a view
+    columns: tuple[ColumnRecord, ...]

@@ -147,7 +147,7 @@ class ConceptUnit(Base, table="concept_units", key="concept uid"):
     """
 
     concept: Mapped[str]
-    n_shown: Mapped[Small] = about("of the unit's exemplars")
+    n_shown: Mapped[Small] = about("how many of the unit's exemplars show it")
     prob: Mapped[Real] = about("of its best token, see unit_tokens")
     uid: Mapped[Int]
     layer: Mapped[Small]

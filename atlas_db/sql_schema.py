@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import duckdb
 from sqlalchemy import Connection, text
 
+from atlas_db.records import ColumnRecord, TableRecord
 from atlas_db.schema import Base
 from atlas_db.views import VIEWS
 
@@ -20,25 +19,6 @@ _COLUMNS = {
     if column.comment
 }
 _COLUMNS |= {(view.name, name): about for view in VIEWS for name, about in view.columns.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnRecord:
-    """A column, its type in DuckDB, and what it holds (empty: the name says it)."""
-
-    name: str
-    type: str
-    about: str
-
-
-@dataclass(frozen=True, slots=True)
-class TableRecord:
-    """A table or view, and what one row of it is."""
-
-    table: str
-    about: str
-    n_rows: int | None  # None: a view
-    columns: tuple[ColumnRecord, ...]
 
 
 def tables(connection: Connection) -> tuple[TableRecord, ...]:

@@ -16,7 +16,7 @@ from neuron_atlas.commands.captioner import captioner
 from neuron_atlas.commands.demo import demo
 from neuron_atlas.commands.export import export
 from neuron_atlas.commands.ingest import ingest
-from neuron_atlas.commands.lookup import image, lookup, sql, unit
+from neuron_atlas.commands.lookup import image, lookup, sql, tables, unit
 from neuron_atlas.commands.miniature import miniature
 from neuron_atlas.commands.prepare import prepare
 from neuron_atlas.commands.report import report
@@ -70,6 +70,7 @@ for command in (
     unit,
     image,
     sql,
+    tables,
     export,
     prepare,
     captioner,

@@ -32,7 +32,7 @@ def test_commands_and_programs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     write_small_coco(tmp_path / "coco", 4, first_id=139)
     monkeypatch.chdir(tmp_path)
     lines = list(commands())
-    assert len(lines) == 8
+    assert len(lines) == 9
     for line in lines:
         program, *arguments = shlex.split(line)
         assert program == "neuron-atlas"

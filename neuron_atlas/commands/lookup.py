@@ -1,4 +1,4 @@
-"""`lookup`, `unit`, `image` and `sql`: what the atlas knows, in a terminal.
+"""`lookup`, `unit`, `image`, `sql` and `tables`: what the atlas knows, in a terminal.
 
 They read through the same functions as the API, and `--json` prints the API's own JSON.
 """
@@ -191,3 +191,29 @@ def sql(statement: str, *, database: Path, form: str, limit: int) -> None:
     click.echo(ROW_FORMATS[form](names, rows[:limit]), nl=False)
     if len(rows) > limit:
         click.echo(f"There are more than {limit} rows: raise --limit to see them.", err=True)
+
+
+@click.command()
+@click.argument("name", metavar="[TABLE]", required=False)
+@database_option
+@json_option
+def tables(name: str | None, *, database: Path, print_json: bool) -> None:
+    """List the tables that SQL can ask, or what the columns of TABLE hold.
+
+    \b
+    Example:
+      neuron-atlas tables units
+    """
+    from atlas_db import sql_schema
+    from atlas_db.as_json import dumps
+    from neuron_atlas.commands.record_texts import columns_text, tables_text
+
+    with reading(database) as connection:
+        found = sql_schema.tables(connection)
+    if name is None:
+        click.echo(dumps(found) if print_json else tables_text(found))
+        return
+    chosen = next((table for table in found if table.table == name), None)
+    if chosen is None:
+        raise click.ClickException(f"there is no table {name!r}; `neuron-atlas tables` lists them.")
+    click.echo(dumps(chosen) if print_json else columns_text(chosen))

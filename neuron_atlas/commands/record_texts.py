@@ -1,4 +1,4 @@
-"""Records as text for a terminal: a concept, a unit, an image."""
+"""Records as text for a terminal: a concept, a unit, an image, the tables of SQL."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from atlas_db.records import (
     AttributionRecord,
     ConceptRecord,
     ImageRecord,
+    TableRecord,
     TokenRecord,
     UnitRecord,
     UnitSummary,
@@ -18,6 +19,8 @@ from neuron_atlas.commands.terminal import bar, number, percent, quoted, table, 
 
 _TOP_TOKENS = 5
 _TOP_UNITS = 10
+#: Terminal columns of a sentence that is shown whole.
+_SENTENCE = 120
 
 
 def concept_text(record: ConceptRecord) -> str:
@@ -108,6 +111,22 @@ def image_text(record: ImageRecord) -> str:
         parts.append(f"{about}\n{_unit_table(units[:_TOP_UNITS])}")
     parts.append(f"Licence:  {visible(record.licence_name or 'not stated')}  {record.licence_url}")
     return "\n\n".join(parts)
+
+
+def tables_text(tables: Sequence[TableRecord]) -> str:
+    """List tables: how many rows each has, and what one is."""
+    rows = [
+        (one.table, "view" if one.n_rows is None else f"{one.n_rows:,}", one.about)
+        for one in tables
+    ]
+    return table(("table", "rows", "one row is"), rows, right=(1,), most=_SENTENCE)
+
+
+def columns_text(record: TableRecord) -> str:
+    """Show a table's columns and what they hold."""
+    rows = [(column.name, column.type, column.about) for column in record.columns]
+    columns = table(("column", "type", "holds"), rows, most=_SENTENCE)
+    return f"{_title(record.table)}  {record.about}\n\n{columns}"
 
 
 def _marked_caption(record: ImageRecord) -> str:

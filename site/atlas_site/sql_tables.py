@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from atlas_db.sql_schema import TableRecord
+from atlas_db.records import TableRecord
 from atlas_site.pieces import table
 from atlas_site.text import counted, prose, with_code
 

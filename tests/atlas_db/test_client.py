@@ -20,6 +20,7 @@ from atlas_db.as_json import dumps
 from atlas_db.connection import Connection, open_atlas
 from atlas_db.errors import AtlasError, AtlasFileError, NotInAtlasError
 from atlas_db.sql_sandbox import SqlLimits
+from atlas_db.sql_schema import tables
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,7 @@ def test_records_are_the_queries_own(atlas: Atlas, connection: Connection) -> No
         ),
         (atlas.image(image_id), queries.image(connection, image_id)),
         (atlas.layers(), queries.layers(connection)),
+        (atlas.tables(), tables(connection)),
     ]
     for found, expected in pairs:
         assert dumps(found) == dumps(expected)
@@ -194,6 +196,16 @@ def test_rows_become_a_data_frame(atlas: Atlas) -> None:
     assert list(frame.columns) == ["uid", "layer"]
     assert frame["uid"].sum() == sum(range(96))
     assert list(atlas.units(limit=3).to_pandas()["name"]) == [u.name for u in atlas.units(limit=3)]
+
+
+def test_columns_become_a_table(atlas: Atlas) -> None:
+    units = next(table for table in atlas.tables() if table.table == "units")
+    columns = units.columns.to_arrow().to_pylist()
+    assert columns[0] == {
+        "name": "uid",
+        "type": "INTEGER",
+        "about": "layer * units_per_layer + unit",
+    }
 
 
 def test_a_thumbnail(atlas: Atlas, connection: Connection) -> None:

@@ -6,7 +6,8 @@ import duckdb
 import pytest
 
 from atlas_db.connection import open_atlas
-from atlas_db.sql_schema import TableRecord, tables
+from atlas_db.records import TableRecord
+from atlas_db.sql_schema import tables
 from atlas_db.views import VIEWS
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -156,8 +157,30 @@ def test_no_statement_is_wrong_usage(run: Run) -> None:
     assert run("sql", " ").exit_code == 2
 
 
+def test_tables_and_the_columns_of_one(run: Run, synthetic_atlas: Path) -> None:
+    listed = click.unstyle(run("tables").stdout)
+    assert re.search(r"^units +96 +A unit and its figures", listed, re.MULTILINE)
+    assert re.search(r"^unit_figures +view +What the experiments say", listed, re.MULTILINE)
+    columns = click.unstyle(run("tables", "units").stdout)
+    assert columns.startswith("units  A unit and its figures")
+    assert re.search(r"^uid +INTEGER +layer \* units_per_layer \+ unit$", columns, re.MULTILINE)
+    missing = run("tables", "nothing")
+    assert missing.exit_code == 1
+    assert "`neuron-atlas tables` lists them" in missing.stderr
+    schema = create_app(synthetic_atlas).test_client().get("/api/v1/sql/schema").get_json()
+    assert json.loads(run("tables", "--json").stdout) == schema["tables"]
+    assert json.loads(run("tables", "units", "--json").stdout) in schema["tables"]
+
+
 @pytest.mark.parametrize(
-    "arguments", [["lookup", "water"], ["unit", "L0.U0"], ["image", "139"], ["sql", "SELECT 1"]]
+    "arguments",
+    [
+        ["lookup", "water"],
+        ["unit", "L0.U0"],
+        ["image", "139"],
+        ["sql", "SELECT 1"],
+        ["tables"],
+    ],
 )
 def test_without_an_atlas_they_say_how_to_make_one(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -169,7 +192,7 @@ def test_without_an_atlas_they_say_how_to_make_one(
     assert "neuron-atlas build" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["lookup", "unit", "image", "sql", "serve"])
+@pytest.mark.parametrize("command", ["lookup", "unit", "image", "sql", "tables", "serve"])
 def test_every_help_text_has_an_example(command: str) -> None:
     text = CliRunner().invoke(main, [command, "--help"]).stdout
     assert f"Example:\n    neuron-atlas {command} " in text
