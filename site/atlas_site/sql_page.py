@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,16 +63,17 @@ def write_sql_page(
         "each table that a question names.</span></p><div data-answer></div>"
         '<p class="na-hint">DuckDB-Wasm is under MIT, Apache Arrow under Apache-2.0.</p>'
         "<details class=na-more><summary>What each table costs to load</summary>"
-        f"<p>{sizes}.</p>{_said_left_out(index['left_out'], options.downloads_mb)}</details></div>"
+        f"<p>{sizes}.</p>{_said_left_out(index, options.downloads_mb)}</details></div>"
     )
 
 
-def _said_left_out(names: Sequence[str], max_mb: int) -> str:
+def _said_left_out(index: Mapping[str, Any], max_mb: int) -> str:
+    names = [*index["left_out"], *index["columns_left_out"]]
     if not names:
         return ""
     shown = ", ".join(f"<code>{prose(name)}</code>" for name in names)
     return (
-        f"<p>Not here, as they hold pictures or are larger than {count(max_mb)} MB: {shown}. "
+        f"<p>Not here, as they hold pictures or would make more than {count(max_mb)} MB: {shown}. "
         "<code>neuron-atlas sql</code> asks the whole atlas.</p>"
     )
 
@@ -89,7 +90,7 @@ def _kept(writer: Writer, content_hash: str) -> Mapping[str, Any] | None:
         if index["content_hash"] != content_hash:
             return None
         names = [f"{name}.duckdb" for name in index["tables"]]
-        if "left_out" not in index:
+        if not {"left_out", "columns_left_out"} <= index.keys():
             return None
         contents = {name: (writer.out / _FOLDER / name).read_bytes() for name in names}
     except (OSError, ValueError, KeyError):
@@ -107,14 +108,17 @@ def _write_tables(
     made = write_browser_tables(
         database, scratch / "browser", max_bytes=max_bytes, without=_LEFT_OUT
     )
-    kept = {table.table for table, _ in made}
-    left_out = sorted(set(_table_names(database)) - kept)
-    index: dict[str, Any] = {"content_hash": content_hash, "tables": {}, "left_out": left_out}
-    for table, path in made:
-        content = path.read_bytes()
-        index["tables"][table.table] = len(content)
-        writer.write(f"{_FOLDER}/{path.name}", content)
-        path.unlink()
+    index: dict[str, Any] = {
+        "content_hash": content_hash,
+        "tables": {},
+        "left_out": sorted(set(_table_names(database)) - {one.name for one in made}),
+        "columns_left_out": [f"{one.name}.{column}" for one in made for column in one.without],
+    }
+    for one in made:
+        content = one.path.read_bytes()
+        index["tables"][one.name] = len(content)
+        writer.write(f"{_FOLDER}/{one.path.name}", content)
+        one.path.unlink()
     writer.write(f"{_FOLDER}/index.json", _json(index))
     return index
 

@@ -58,14 +58,33 @@ def test_tables_for_the_browser_are_whole_and_small(synthetic_atlas: Path, tmp_p
     made = write_browser_tables(
         synthetic_atlas, tmp_path / "t", max_bytes=200_000, without=["thumbnails"]
     )
-    names = {table.table for table, _ in made}
+    names = {one.name for one in made}
     assert {"atlas", "units", "concept_units"} <= names
     assert "thumbnails" not in names
-    for table, path in made:
-        assert path.stat().st_size <= 200_000
-        with duckdb.connect(str(path), read_only=True) as connection:
-            (n_rows,) = connection.execute(f'SELECT count(*) FROM "{table.table}"').fetchone()
-        assert n_rows == table.n_rows
+    with duckdb.connect(str(synthetic_atlas), read_only=True) as whole:
+        for one in made:
+            assert one.path.stat().st_size <= 200_000
+            assert one.without == ()
+            everything = f'FROM "{one.name}" ORDER BY ALL'
+            with duckdb.connect(str(one.path), read_only=True) as connection:
+                rows = connection.execute(everything).fetchall()
+            assert rows == whole.execute(everything).fetchall()
+
+
+def test_units_are_asked_without_their_histograms_where_these_are_too_large(
+    synthetic_atlas: Path, tmp_path: Path
+) -> None:
+    # 96 units of 1,024 bytes.
+    made = write_browser_tables(synthetic_atlas, tmp_path / "t", max_bytes=98_303)
+    (units,) = [one for one in made if one.name == "units"]
+    assert units.without == ("histogram",)
+    statement = "SELECT * EXCLUDE (histogram) FROM units ORDER BY uid"
+    with duckdb.connect(str(synthetic_atlas), read_only=True) as whole:
+        expected = whole.execute(statement).fetchall()
+    with duckdb.connect(str(units.path), read_only=True) as connection:
+        assert connection.execute("FROM units ORDER BY uid").fetchall() == expected
+    made = write_browser_tables(synthetic_atlas, tmp_path / "more", max_bytes=98_304)
+    assert [one.without for one in made if one.name == "units"] == [()]
 
 
 def test_without_the_engine_the_page_says_so(built_site: Any) -> None:
@@ -102,6 +121,10 @@ def test_a_question_is_answered_in_the_browser(
     synthetic_atlas: Path, tmp_path: Path, browser: Any, serve_folder: Any
 ) -> None:
     build_site(synthetic_atlas, tmp_path / "out", SiteOptions(sql_page=True))
+    index = tmp_path / "out/sql-tables/index.json"
+    content = json.loads(index.read_text("utf-8"))
+    assert content["columns_left_out"] == []
+    index.write_text(json.dumps(content | {"columns_left_out": ["units.large"]}), "utf-8")
     base = serve_folder(tmp_path / "out")
     amiss: list[str] = []
     page = browser.new_page()
@@ -135,6 +158,9 @@ def test_a_question_is_answered_in_the_browser(
     page.locator("#na-sql").fill("SELECT count(*) FROM heatmaps")
     page.locator("[data-run]").click()
     said.get_by_text("The table heatmaps is not on this page").wait_for()
+    page.locator("#na-sql").fill("SELECT large FROM units")
+    page.locator("[data-run]").click()
+    said.get_by_text("The column units.large is not on this page").wait_for()
     assert "thumbnails" in page.locator("[data-ask] details").inner_html()
     amiss.clear()
     # What would need another host is an error: the policy holds the engine, too.

@@ -35,9 +35,9 @@ class Engine {
     await this.connection.query("SET autoinstall_known_extensions = false");
     await this.connection.query("SET autoload_known_extensions = false");
     const answer = await fetch(new URL("index.json", this.tables));
-    const { tables, left_out } = await answer.json();
+    const { tables, left_out, columns_left_out } = await answer.json();
     this.known = Object.keys(tables);
-    this.leftOut = left_out;
+    this.leftOut = [...left_out, ...columns_left_out];
   }
 
   async query(sql) {
@@ -56,9 +56,10 @@ class Engine {
     }
     this.say("Running …");
     return this.connection.query(sql).catch((error) => {
-      const lacking = this.leftOut.find((table) => words.has(table));
+      const lacking = this.leftOut.find((name) => words.has(name.split(".").at(-1)));
       if (!lacking) throw error;
-      throw new Error(`The table ${lacking} is not on this page: it holds pictures or is too large to send. ` +
+      const kind = lacking.includes(".") ? "column" : "table";
+      throw new Error(`The ${kind} ${lacking} is not on this page: it holds pictures or is too large to send. ` +
         "Ask the whole atlas: neuron-atlas sql, or DuckDB on the file of the page Downloads.");
     });
   }
