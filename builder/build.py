@@ -8,8 +8,9 @@
 
 What the weights alone say (decoded tokens, neighbours) is computed once; then the images go
 through detection shard by shard. The same inputs give the same tables, wherever the build was
-stopped, however it was cut into shards, and whoever made them: with `Execution.part` several
-builds share the shards of one run folder out.
+stopped and whoever made the shards: with `Execution.part` several builds share those of one run
+folder out. Another cut into shards gives batches of other sizes, and below float64 these may
+change the last bits of an attribution.
 """
 
 from __future__ import annotations
