@@ -88,9 +88,9 @@ def _reading(request: FillRequest) -> Iterator[Connection]:
         close_bounded(engine)
 
 
-def _memory_mb(options: SiteOptions) -> int | None:
-    """Bound what DuckDB takes by what it has to do; SQL in the browser needs tables of any size."""
-    return None if options.sql_page else _DATABASE_MB + _EXPORT_MB * options.downloads_mb
+def _memory_mb(options: SiteOptions) -> int:
+    """Bound what DuckDB takes by what it has to do."""
+    return _DATABASE_MB + _EXPORT_MB * options.downloads_mb
 
 
 def _scope(info: AtlasInfo, options: SiteOptions) -> Scope:

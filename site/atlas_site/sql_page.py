@@ -89,14 +89,17 @@ def _kept(writer: Writer, content_hash: str) -> Mapping[str, Any] | None:
         index = json.loads((writer.out / _FOLDER / "index.json").read_text(encoding="utf-8"))
         if index["content_hash"] != content_hash:
             return None
-        names = [f"{name}.duckdb" for name in index["tables"]]
         if not {"left_out", "columns_left_out"} <= index.keys():
             return None
-        contents = {name: (writer.out / _FOLDER / name).read_bytes() for name in names}
+        files = {f"{name}.duckdb": size for name, size in index["tables"].items()}
+        if any(
+            (writer.out / _FOLDER / name).stat().st_size != size for name, size in files.items()
+        ):
+            return None
     except (OSError, ValueError, KeyError):
         return None
-    for name, content in contents.items():
-        writer.write(f"{_FOLDER}/{name}", content)
+    for name in files:
+        writer.write(f"{_FOLDER}/{name}", (writer.out / _FOLDER / name).read_bytes())
     writer.write(f"{_FOLDER}/index.json", _json(index))
     return dict(index)
 
