@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import expect
 from site_browser import KINDS, PHONE, WALL
 
 from atlas_db import queries
@@ -68,8 +69,7 @@ def test_search_a_concept_open_a_unit_open_an_image_go_back(open_page: OpenPage)
     box = page.get_by_role("combobox", name="Search a concept, a unit or an image")
     box.press_sequentially("wat")
     first = page.locator("#na-front-list [role=option]").first
-    first.wait_for()
-    assert re.fullmatch(r"water\d+ units", first.inner_text().replace("\n", ""))
+    expect(first).to_have_text(re.compile(r"^\s*water\s*\d+ units\s*$"))
     box.press("ArrowDown")
     assert first.get_attribute("aria-selected") == "true"
     box.press("Enter")
@@ -185,8 +185,7 @@ def test_a_hostile_concept_is_text_in_the_suggestions(open_page: OpenPage) -> No
     page = open_page("index.html")
     page.locator("[data-atlas-search=na-front-list]").press_sequentially("<scr")
     option = page.locator("#na-front-list [role=option]").first
-    option.wait_for()
-    assert option.locator("bdi").inner_text() == "<script>alert(1)</script>"
+    expect(option.locator("bdi")).to_have_text("<script>alert(1)</script>")
     option.click()
     page.wait_for_url("**/c/*.html")
     assert page.get_by_role("heading", level=1).inner_text() == "<script>alert(1)</script>"
