@@ -40,6 +40,11 @@ _COMMON = {
     "gradient": "of the target's logit with respect to z",
     "heatmap_scale": "activation = heatmap_zero + heatmap_scale * byte",
     "heatmap_zero": "activation = heatmap_zero + heatmap_scale * byte",
+    "iou": "each map cut at its own 95th percentile",
+    "iou_unit_threshold": "cut at the unit's 95th percentile over all images",
+    "object_share": "of the image that the object covers",
+    "iou_bound": "the greatest IoU that a mask of 5 % can have",
+    "random_iou": "of units of the same layer",
 }
 
 

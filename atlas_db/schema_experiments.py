@@ -129,11 +129,11 @@ class UnitMasks(Base, table="unit_masks", key="uid"):
     layer: Mapped[Small]
     unit: Mapped[Int]
     n_images: Mapped[Int] = about("images that were looked at")
-    iou: Mapped[Real] = about("each map cut at its own 95th percentile")
-    iou_unit_threshold: Mapped[Real] = about("cut at the unit's 95th percentile over all images")
-    object_share: Mapped[Real] = about("of the image that the object covers")
-    iou_bound: Mapped[Real] = about("the greatest IoU that a mask of 5 % can have")
-    random_iou: Mapped[Real] = about("of units of the same layer")
+    iou: Mapped[Real]
+    iou_unit_threshold: Mapped[Real]
+    object_share: Mapped[Real]
+    iou_bound: Mapped[Real]
+    random_iou: Mapped[Real]
 
 
 class UnitCategoryMasks(Base, table="unit_category_masks", key="uid category_id"):
@@ -144,11 +144,11 @@ class UnitCategoryMasks(Base, table="unit_category_masks", key="uid category_id"
     layer: Mapped[Small]
     unit: Mapped[Int]
     n_images: Mapped[Int] = about("images that were looked at")
-    iou: Mapped[Real] = about("each map cut at its own 95th percentile")
-    iou_unit_threshold: Mapped[Real] = about("cut at the unit's 95th percentile over all images")
-    object_share: Mapped[Real] = about("of the image that the object covers")
-    iou_bound: Mapped[Real] = about("the greatest IoU that a mask of 5 % can have")
-    random_iou: Mapped[Real] = about("of units of the same layer")
+    iou: Mapped[Real]
+    iou_unit_threshold: Mapped[Real]
+    object_share: Mapped[Real]
+    iou_bound: Mapped[Real]
+    random_iou: Mapped[Real]
 
 
 class CategoryUnit(Base, table="category_units", key="category_id rank"):

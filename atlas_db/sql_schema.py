@@ -5,6 +5,7 @@ from __future__ import annotations
 import duckdb
 from sqlalchemy import Connection, text
 
+from atlas_db.json_sql import quoted
 from atlas_db.records import ColumnRecord, TableRecord
 from atlas_db.schema import Base
 from atlas_db.views import VIEWS
@@ -50,15 +51,11 @@ def write_comments(connection: duckdb.DuckDBPyConnection) -> None:
     views = {view.name for view in VIEWS}
     for table, about in _TABLES.items():
         kind = "VIEW" if table in views else "TABLE"
-        connection.execute(f"COMMENT ON {kind} {table} IS {_quoted(about)}")
+        connection.execute(f"COMMENT ON {kind} {table} IS {quoted(about)}")
     found = connection.execute(
         "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal"
     ).fetchall()
     for table, column in found:
         if (table, column) in _COLUMNS:
-            about = _quoted(_COLUMNS[table, column])
+            about = quoted(_COLUMNS[table, column])
             connection.execute(f"COMMENT ON COLUMN {table}.{column} IS {about}")
-
-
-def _quoted(about: str) -> str:
-    return "'" + about.replace("'", "''") + "'"
