@@ -170,12 +170,15 @@ def thumbnail(image: Image.Image, config: CaptionerConfig) -> bytes:
 
 def normalise(pixels: npt.NDArray[np.uint8], config: CaptionerConfig) -> Tensor:
     """Turn uint8 (batch, px, px, 3) into float32 (batch, 3, px, px): (p / 255 - mean) / std."""
-    scaled = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 255
+    bytes_ = torch.arange(256, dtype=torch.float32)
     mean, std = (
-        torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1)
-        for values in (config.mean, config.std)
+        torch.tensor(values, dtype=torch.float32)[:, None] for values in (config.mean, config.std)
     )
-    return ((scaled - mean) / std).contiguous()
+    of_byte = ((bytes_ / 255 - mean) / std).numpy()  # looked up, a fifth of the time it takes
+    normalised = np.empty((len(pixels), 3, *pixels.shape[1:3]), dtype=np.float32)
+    for channel in range(3):
+        normalised[:, channel] = of_byte[channel][pixels[..., channel]]
+    return torch.from_numpy(normalised)
 
 
 class _Photographs(Dataset):

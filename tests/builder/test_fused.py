@@ -15,10 +15,11 @@ from transformers.models.gptj.modeling_gptj import GPTJAttention
 from builder import fused
 from builder.attribution import Recorder
 from builder.detection import Detector
-from builder.fused import fused_kernels
+from builder.fused import Rotation, fused_kernels
 from builder.generation import with_cache
 from builder.language_model import LanguageModel
 
+ROTARY = modeling_gptj.apply_rotary_pos_emb
 IDS = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6]] * 2)
 
 
@@ -27,6 +28,8 @@ def is_as_loaded(model: LanguageModel) -> bool:
     attention = [m for m in modules if isinstance(m, GPTJAttention)]
     n_gelus = sum(isinstance(m, NewGELUActivation) for m in modules)
     uses_gelu_new = model.activation_function == "gelu_new"
+    if modeling_gptj.apply_rotary_pos_emb is not ROTARY:
+        return False
     return all("_attn" not in vars(m) for m in attention) and n_gelus == (
         N_LAYERS if uses_gelu_new else 0
     )
@@ -113,6 +116,34 @@ def test_gelu_is_one_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
         model.model(IDS)
     with pytest.raises(AssertionError, match="written out"):
         model.model(IDS)
+
+
+def test_rotary_embedding_is_one_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("gptj")
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("written out")
+
+    monkeypatch.setattr(modeling_gptj, "rotate_every_two", refuse)
+    with fused_kernels(model.model):
+        model.model(IDS)
+    with pytest.raises(AssertionError, match="written out"):
+        model.model(IDS)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_pairs_are_turned_as_transformers_turns_them(dtype: torch.dtype) -> None:
+    """The same angles twice, others, and the first again; tensors are parts of longer ones."""
+    generator = torch.Generator().manual_seed(0)
+    rotation = Rotation()
+    first, second = (torch.rand(2, 5, 4, generator=generator) * 6 for _ in range(2))
+    angles = [(angle.sin().to(dtype), angle.cos().to(dtype)) for angle in (first, second)]
+    for sin, cos in (angles[0], angles[0], angles[1], angles[0]):
+        whole = torch.randn(2, 5, 3, 12, generator=generator).to(dtype)
+        found = rotation(whole[..., :8], sin, cos)
+        assert found.dtype == dtype
+        exact = ROTARY(whole[..., :8].double(), sin.double(), cos.double())
+        torch.testing.assert_close(found, exact.to(dtype))
 
 
 def test_an_eager_model_is_eager_again_afterwards() -> None:
