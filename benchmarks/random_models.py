@@ -5,6 +5,8 @@ Captions are nonsense of the greatest length, since no token ends them: the wors
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,7 +104,7 @@ def random_captioner(size: ModelSize, device: str, dtype: torch.dtype) -> Captio
         bos_token_id=None,
         eos_token_id=None,
     )
-    with torch.device(device):
+    with torch.device(device), _default_dtype(dtype):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype)
         encoder = timm.create_model(
             "beit_large_patch16_224",
@@ -113,7 +115,7 @@ def random_captioner(size: ModelSize, device: str, dtype: torch.dtype) -> Captio
         )
         adapter = nn.Linear(size.encoder_width, size.d_model)
     for module in (model, encoder, adapter):
-        module.to(device=device, dtype=dtype).requires_grad_(False).eval()
+        module.requires_grad_(False).eval()
     part = Part(source="random", licence="MIT", origin="random numbers")
     return Captioner(
         config=CaptionerConfig(
@@ -142,6 +144,17 @@ def random_captioner(size: ModelSize, device: str, dtype: torch.dtype) -> Captio
         dtype=dtype,
         files={},
     )
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Make weights in their type, so that they need not be turned into it."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def synthetic_dataset(folder: Path, n_images: int) -> CocoDataset:

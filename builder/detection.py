@@ -8,7 +8,7 @@ with Z the **pre**-activation of unit k at image patch p and y^c the logit of th
 
 1. Encode the images and project them to patch embeddings; append the prompt.
 2. Prefill once, keeping the graph from the first layer's pre-activation on.
-3. Generate the caption greedily over a detached copy of the cache; choose the targets.
+3. Generate the caption greedily over the cache, without its graph; choose the targets.
 4. Pass the caption's tokens, up to the last target, once over the cache that has the graph; take
    the targets' logits.
 5. One backward pass for each target, all images of the batch at once (`builder.attribution`).
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers.cache_utils import Cache
 
 from atlas_db.run_format import N_IMAGE_HEATMAPS
 from builder.attribution import ActivationSink, Recorder, TopRows
@@ -32,8 +32,8 @@ from builder.fused import fused_kernels
 from builder.generation import (
     PLAIN,
     SequenceRules,
+    branch_cache,
     cut_at_end,
-    detach_cache,
     generate_greedily,
     prefill,
     teacher_forced_logits,
@@ -132,7 +132,7 @@ class Detector:
         tokens = generate_greedily(
             self.model.model,
             first_logits.detach(),
-            detach_cache(cache, room=self.max_new_tokens - 1),
+            branch_cache(cache),
             max_new_tokens=self.max_new_tokens,
             rules=self.rules,
         )
@@ -147,7 +147,7 @@ class Detector:
         recorder.clear()
         return Detection(captions, results)
 
-    def prefill(self, patches: Tensor, recorder: Recorder) -> tuple[Tensor, DynamicCache]:
+    def prefill(self, patches: Tensor, recorder: Recorder) -> tuple[Tensor, Cache]:
         """Run prefix, patches and prompt; logits after the last position, and the cache."""
         parts = [self._embed(self.prefix_ids, patches), patches]
         parts.append(self._embed(self.prompt_ids, patches))
@@ -155,7 +155,12 @@ class Detector:
             torch.enable_grad(),
             self.model.taps(preactivation=recorder.see_z, activation=recorder.see_a),
         ):
-            return prefill(self.model.model, torch.cat(parts, dim=1), self.rules)
+            return prefill(
+                self.model.model,
+                torch.cat(parts, dim=1),
+                room=self.max_new_tokens - 1,
+                rules=self.rules,
+            )
 
     def _embed(self, token_ids: Sequence[int], like: Tensor) -> Tensor:
         ids = torch.tensor(token_ids, dtype=torch.int64, device=like.device)

@@ -52,6 +52,20 @@ def fused_kernels(model: Any) -> Iterator[None]:
         yield
 
 
+class _Turn(torch.autograd.Function):
+    """Multiply by complex numbers of length 1; the gradient is turned back."""
+
+    @staticmethod
+    def forward(ctx: Any, pairs: Tensor, turns: Tensor) -> Tensor:
+        ctx.save_for_backward(turns)
+        return pairs * turns
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (turns,) = ctx.saved_tensors
+        return gradient * turns.conj_physical(), None
+
+
 class Rotation:
     """Turns pairs of neighbouring channels by their angles: GPT-J's `apply_rotary_pos_emb`.
 
@@ -75,7 +89,7 @@ class Rotation:
             self._sin = sin
             self._turns = torch.complex(cos.to(wide), sin.to(wide))[:, :, None]
         pairs = torch.view_as_complex(tensor.to(wide).unflatten(-1, (-1, 2)))
-        return torch.view_as_real(pairs * self._turns).flatten(-2).to(tensor.dtype)
+        return torch.view_as_real(_Turn.apply(pairs, self._turns)).flatten(-2).to(tensor.dtype)
 
 
 def _replace_attention(module: GPTJAttention, stack: ExitStack) -> None:

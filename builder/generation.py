@@ -1,62 +1,95 @@
 """Greedy captions over a prefilled cache, and the logits of their tokens with the graph kept.
 
-The prefill of patches and prompt is done once, with its graph. Greedy decoding goes on over a
-detached copy of its keys and values, so the graph does not grow with every step; then one
-teacher-forced pass over the few caption tokens, on the cache that has the graph, gives logits
-whose gradients flow back into the patches. That is the same function as one full forward pass.
+The prefill of patches and prompt is done once, with its graph. Greedy decoding goes on from its
+keys and values without the graph, which so does not grow with every step; then one teacher-forced
+pass over the few caption tokens, on the cache that has the graph, gives logits whose gradients flow
+back into the patches. That is the same function as one full forward pass. Keys and values of all
+three lie in the same memory.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from copy import copy
 from functools import cache as remember
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 from transformers.cache_utils import Cache, DynamicLayer
 
 #: On a device that runs ahead of Python, asking whether all captions have ended makes it wait.
 _STEPS_BETWEEN_CHECKS = 8
 
 
+class _Append(torch.autograd.Function):
+    """Write new positions behind known ones and show both; each gets its part of the gradient.
+
+    To join them would copy the known ones, and keep the copy for the backward pass.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, known: Tensor, new: Tensor, whole: Tensor) -> Tensor:
+        """Write `new` into `whole`, which begins with `known`; all (..., pos, width)."""
+        ctx.n_known = known.shape[-2]
+        stop = ctx.n_known + new.shape[-2]
+        if stop > whole.shape[-2]:
+            raise ValueError(f"the cache has room for {whole.shape[-2]} positions, not {stop}")
+        whole[..., ctx.n_known : stop, :] = new
+        # Not a view of `whole` to autograd: what it shows is never written again.
+        return whole.data[..., :stop, :]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Cut the gradient in two."""
+        return gradient[..., : ctx.n_known, :], gradient[..., ctx.n_known :, :], None
+
+
 class _RoomyLayer(DynamicLayer):
     """A layer's keys and values with room for more, so that growing copies nothing."""
 
-    def __init__(self, keys: Tensor, values: Tensor, room: int) -> None:
+    def __init__(self, room: int) -> None:
         super().__init__()
-        self.lazy_initialization(keys, values)
-        self._whole = tuple(_with_room(tensor, room) for tensor in (keys, values))
-        self._show(keys.shape[-2])
+        self._room = room
+        self._whole: tuple[Tensor, ...] = ()
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        start = self.get_seq_length()
-        stop = start + key_states.shape[-2]
-        for whole, new in zip(self._whole, (key_states, value_states), strict=True):
-            whole[..., start:stop, :] = new
-        return self._show(stop)
-
-    def _show(self, length: int) -> tuple[Tensor, Tensor]:
-        keys, values = (whole[..., :length, :] for whole in self._whole)
+        new = key_states, value_states
+        if not self.is_initialized:
+            self.lazy_initialization(*new)
+            self._whole = tuple(_with_room(tensor, self._room) for tensor in new)
+            self.keys, self.values = (whole[..., :0, :] for whole in self._whole)
+        known = self.keys, self.values
+        keys, values = map(_Append.apply, known, new, self._whole)
         self.keys, self.values = keys, values
         return keys, values
+
+    def branch(self) -> _RoomyLayer:
+        """Give a layer without the graph that goes on in the same room."""
+        assert self.keys is not None
+        assert self.values is not None
+        other = copy(self)
+        other.keys, other.values = self.keys.detach(), self.values.detach()
+        return other
 
 
 def _with_room(tensor: Tensor, room: int) -> Tensor:
     *sizes, length, width = tensor.shape
-    whole = tensor.new_empty((*sizes, length + room, width))
-    whole[..., :length, :] = tensor.detach()
-    return whole
+    return tensor.new_empty((*sizes, length + room, width))
 
 
-def detach_cache(cache: DynamicCache, room: int) -> Cache:
-    """Copy a cache without its graph, with room for `room` more positions."""
+def branch_cache(cache: Cache) -> Cache:
+    """Let a caption go on from a prefilled cache without its graph.
+
+    The new positions are written where the given cache's own next ones will be, over these: when it
+    grows, the branch is no longer of use.
+    """
     layers: list[Any] = list(cache.layers)
-    return Cache(layers=[_RoomyLayer(layer.keys, layer.values, room) for layer in layers])
+    return Cache(layers=[layer.branch() for layer in layers])
 
 
 def positions(start: int, length: int, batch: int, device: torch.device) -> Tensor:
@@ -97,13 +130,14 @@ PLAIN = PlainRules()
 
 
 def prefill(
-    model: Any, embeddings: Tensor, rules: SequenceRules = PLAIN
-) -> tuple[Tensor, DynamicCache]:
+    model: Any, embeddings: Tensor, *, room: int, rules: SequenceRules = PLAIN
+) -> tuple[Tensor, Cache]:
     """Run the sequence up to the caption once.
 
     Args:
         model: A causal language model of transformers.
         embeddings: (batch, pos, d_model).
+        room: How many positions may follow.
         rules: How positions count.
 
     Returns:
@@ -114,7 +148,8 @@ def prefill(
         sees. The window is in the mask, which is made from the positions.
     """
     batch, length = embeddings.shape[:2]
-    cache = DynamicCache()
+    new_layer: Any = partial(_RoomyLayer, room)
+    cache = Cache(layer_class_to_replicate=new_layer)
     out = model(
         inputs_embeds=embeddings,
         position_ids=rules.positions(0, length, batch, embeddings.device),
@@ -140,8 +175,7 @@ def generate_greedily(
     Args:
         model: A causal language model of transformers.
         first_logits: (batch, vocabulary), after the last prefilled position.
-        cache: Keys and values of the prefix, without a graph, with room for
-            `max_new_tokens - 1` positions; grows.
+        cache: Keys and values of the prefix, with room for `max_new_tokens - 1` positions; grows.
         max_new_tokens: Tokens for each caption, >= 1.
         rules: How positions count.
 
@@ -173,7 +207,7 @@ def generate_greedily(
 def teacher_forced_logits(
     model: Any,
     first_logits: Tensor,
-    cache: DynamicCache,
+    cache: Cache,
     tokens: Tensor,
     rules: SequenceRules = PLAIN,
 ) -> Tensor:

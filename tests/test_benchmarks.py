@@ -7,11 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from bare_python import bare_python
 
 from benchmarks.floors import decoding_cost, image_costs
+from benchmarks.kernel_account import KernelAccount
 from benchmarks.random_models import SIZES
 from benchmarks.site_others import differing
+from benchmarks.trace import trace
 
 ROOT = Path(__file__).parents[1]
 #: The least that each of them reports, and the range in which it can only lie.
@@ -71,6 +74,35 @@ def test_floors_are_the_counts_of_gptj(capsys: pytest.CaptureFixture[str]) -> No
     generate = costs["generate"].least_bytes
     assert generate == pytest.approx(29 * (2 * 5.84e9 / 56 + 0.098e9), rel=0.01)
     assert decoding_cost(SIZES["full"]).operations == 2 * 458_752 * 4096 * 50_400
+
+
+def test_kernels_are_counted_with_operations_bytes_and_memory() -> None:
+    """A product of (64, 128) and (128, 32), over tensors without data; views cost nothing."""
+    account = KernelAccount()
+    with torch.device("meta"), account, account.stage("product"):
+        a, b = torch.empty(64, 128), torch.empty(128, 32)
+        c = (a @ b).T[:2]
+        del a
+        c.add_(1)
+    product, addition = account.stages["product"]
+    assert (product.name, product.operations) == ("mm", 2 * 64 * 128 * 32)
+    assert product.n_bytes == 4 * (64 * 128 + 128 * 32 + 64 * 32)
+    assert (addition.name, addition.operations, addition.n_bytes) == ("add_", 0, 4 * 2 * 2 * 64)
+    assert product.device_s(2 * 64 * 128 * 32, 1e9) == 1
+    assert account.peak_bytes == product.n_bytes
+    assert account.live_bytes == product.n_bytes - 4 * 64 * 128
+    assert account.of_peak[("product", "mm")] == 4 * 64 * 32
+
+
+def test_a_batch_of_gptj_fits_into_60_gb() -> None:
+    """At full size, over tensors without data; and its products are those that were counted."""
+    account = trace(SIZES["full"], torch.bfloat16, 56, target_position=0)
+    assert 30e9 < account.peak_bytes < 60e9
+    costs = image_costs(SIZES["full"], batch_size=56)
+    for stage in ("encode", "generate", "forward, backward and tops"):
+        operations = sum(kernel.operations for kernel in account.stages[stage]) / 56
+        assert operations == pytest.approx(costs[stage].operations, rel=0.05), stage
+    assert len(account.stages["generate"]) < 29 * 28 * 22
 
 
 def test_kept_results_say_how_they_were_made() -> None:

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers.cache_utils import Cache
 
 from builder.attribution import Recorder
 from builder.captioner import Captioner
 from builder.fused import fused_kernels
 from builder.generation import (
+    branch_cache,
     cut_at_end,
-    detach_cache,
     generate_greedily,
     prefill,
     teacher_forced_logits,
@@ -216,24 +216,29 @@ class Passes:
         """View (batch, pos, d) or (batch * pos, d) as (batch, patch, d)."""
         return a.view(batch, -1, a.shape[-1])[:, self.captioner.patch_positions]
 
-    def _prefill(self, patches: Tensor, **taps: Tap) -> tuple[Tensor, DynamicCache]:
+    def _prefill(self, patches: Tensor, **taps: Tap) -> tuple[Tensor, Cache]:
         """Run prefix, patches and prompt; logits after the last position, and the cache."""
         embeddings = self.captioner.sequence(patches)
         with self.model.taps(**taps):
-            return prefill(self.model.model, embeddings, self.captioner.rules)
+            return prefill(
+                self.model.model,
+                embeddings,
+                room=self.captioner.config.max_new_tokens - 1,
+                rules=self.captioner.rules,
+            )
 
-    def _forced(self, first: Tensor, cache: DynamicCache, known: Tensor) -> Tensor:
+    def _forced(self, first: Tensor, cache: Cache, known: Tensor) -> Tensor:
         """Logits that predict each of the tokens `known` (batch, n): (batch, n, vocabulary)."""
         rules = self.captioner.rules
         return teacher_forced_logits(self.model.model, first, cache, known, rules)
 
-    def _captions(self, first: Tensor, cache: DynamicCache) -> Captions:
-        """Generate greedily over a copy of the cache, and read what came."""
+    def _captions(self, first: Tensor, cache: Cache) -> Captions:
+        """Generate greedily from the cache, without its graph, and read what came."""
         n_tokens = self.captioner.config.max_new_tokens
         tokens = generate_greedily(
             self.model.model,
             first,
-            detach_cache(cache, room=n_tokens - 1),
+            branch_cache(cache),
             max_new_tokens=n_tokens,
             rules=self.captioner.rules,
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from builder.generation import cut_at_end, detach_cache, generate_greedily, prefill
+from builder.generation import cut_at_end, generate_greedily, prefill
 from builder.training.caption_loss import FrozenLanguage, caption_tokens, summed_loss
 from builder.training.features import FeatureSource
 from builder.training.recipe import TrainingRecipe
@@ -97,13 +97,8 @@ def greedy_captions(
     )
     words = model.get_input_embeddings()(ids).to(image.dtype).expand(len(image), -1, -1)
     embedded = torch.cat([words[:, : len(before)], image, words[:, len(before) :]], dim=1)
-    first_logits, cache = prefill(model, embedded)
-    rows = generate_greedily(
-        model,
-        first_logits,
-        detach_cache(cache, room=max_new_tokens - 1),
-        max_new_tokens=max_new_tokens,
-    )
+    first_logits, cache = prefill(model, embedded, room=max_new_tokens - 1)
+    rows = generate_greedily(model, first_logits, cache, max_new_tokens=max_new_tokens)
     return [
         tokenizer.decode(cut_at_end(model, row), skip_special_tokens=True).strip()
         for row in rows.tolist()

@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from atlas_db.run_format import HISTOGRAM_BINS_PER_SIGN, N_HISTOGRAM_BINS
-from builder.statistics import LayerStatistics, histogram_bins
+from builder.statistics import (
+    LayerStatistics,
+    bins_of_slots,
+    count_slots,
+    histogram_bins,
+    no_slots,
+)
 
 
 def edge(i: int) -> float:
@@ -33,6 +39,24 @@ def test_every_bfloat16_is_in_the_bin_of_its_float32() -> None:
     assert bins.dtype == torch.int16
     assert bins.tolist() == histogram_bins(values.float()).tolist()
     assert bins[values == 0].tolist() == [64, 64]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_slots_make_the_same_bins(dtype: torch.dtype) -> None:
+    """Of every bfloat16 but NaN, in two parts, in a unit of its own; 0 is what is hardly more."""
+    values = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)
+    values = values[~values.isnan()].to(dtype)
+    others = torch.randn(len(values), generator=torch.Generator().manual_seed(0)).to(dtype)
+    whole = torch.stack([others, values], dim=1)
+    slots = no_slots(2, whole.device)
+    for part in whole.split(40_000):
+        count_slots(part, slots)
+    bins, n_positive = bins_of_slots(slots)
+    rounded = torch.where(whole.abs() < 2.0**-128, 0, whole)
+    for unit in range(2):
+        expected = histogram_bins(rounded[:, unit]).long().bincount(minlength=N_HISTOGRAM_BINS)
+        assert torch.equal(bins[unit], expected)
+    assert torch.equal(n_positive, (rounded > 0).sum(0))
 
 
 def test_bfloat16_is_counted_and_summed_as_it_is() -> None:
