@@ -7,7 +7,8 @@ measures beside the same counts, with the ceiling and the bandwidth of the same 
 
 Counted as least are the matrix products and the bytes that no order of the work avoids: weights and
 cache once a step of the caption, activations and gradients once. Counted as present are the
-bytes that the code passes over, kernel by kernel, on a GPU in a type of two bytes.
+bytes that the code passes over, by hand, on a GPU in a type of two bytes; `benchmarks.trace` counts
+them by running it.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from benchmarks.random_models import N_PATCHES, SIZES, ModelSize
 
 #: Tokens of the prompt.
 N_PROMPT = 3
-#: Bytes for each activation: maxima 2, counts of those above 0 6, sums 2, bins 40, bincount 12.
-_STATISTICS = 62
-#: And for its attribution: float32 of z, the product with the gradient, maxima.
-_TOPS = 20
+#: Bytes for each activation: maxima 2, sums 2, first bits 4, their places 6, counts 4.
+_STATISTICS = 18
+#: And for its attribution: the product of z and the gradient 8, maxima 4.
+_TOPS = 12
 #: Values that norms, GELU, residuals and copies of heads pass over, in widths of d_model a layer
 #: and position, forward and backward: GELU 20, norm 5, residuals 12, rotary and heads 24.
 _ELEMENTWISE = 61
