@@ -28,14 +28,19 @@ _LAYOUT = {torch.bfloat16: (torch.int16, 7 - 2), torch.float32: (torch.int32, 23
 assert HISTOGRAM_BINS_PER_OCTAVE == 2**2
 
 
+def _layout(activations: Tensor) -> tuple[Tensor, torch.dtype, int]:
+    """Give values whose bits are known, their integer type and how far the bin's bits lie up."""
+    known = activations.dtype in _LAYOUT
+    values = activations if known else activations.to(torch.float32)
+    return values, *_LAYOUT[values.dtype]
+
+
 def histogram_bins(activations: Tensor) -> Tensor:
     """Find each activation's bin, 0 to N_HISTOGRAM_BINS - 1, from its bits.
 
     int16 of bfloat16, half the bytes to pass over; else int32, from float32's bits.
     """
-    known = activations.dtype in _LAYOUT
-    values = activations if known else activations.to(torch.float32)
-    integer, shift = _LAYOUT[values.dtype]
+    values, integer, shift = _layout(activations)
     bits = (values + 0.0).view(integer)  # a new tensor, in which -0.0 has become 0.0
     # Exclusive or with -1 is -1 - i: a choice without a branch, 20 times as fast as `where`.
     minus_one_if_negative = bits >> (torch.iinfo(integer).bits - 1)
@@ -64,9 +69,7 @@ def count_slots(activations: Tensor, counts: Tensor) -> None:
         counts: Added to: each unit's negative ones by rising magnitude, then the others.
     """
     n_units = activations.shape[-1]
-    known = activations.dtype in _LAYOUT
-    values = activations if known else activations.to(torch.float32)
-    integer, shift = _LAYOUT[values.dtype]
+    values, integer, shift = _layout(activations)
     slots = values.view(integer) >> shift  # a negative one's start at -_SLOTS_PER_SIGN
     first = torch.arange(n_units, dtype=torch.int32, device=slots.device) * (2 * _SLOTS_PER_SIGN)
     index = (slots + (first + _SLOTS_PER_SIGN)).flatten()

@@ -105,26 +105,18 @@ def test_no_mask_of_pairs_of_positions_is_written(
     ]
 
 
-def test_gelu_is_one_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("owner", "name"), [(NewGELUActivation, "forward"), (modeling_gptj, "rotate_every_two")]
+)
+def test_gelu_and_rotary_embedding_are_one_kernel(
+    owner: object, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = tiny_model("gptj")
 
     def refuse(*_: object) -> None:
         raise AssertionError("written out")
 
-    monkeypatch.setattr(NewGELUActivation, "forward", refuse)
-    with fused_kernels(model.model):
-        model.model(IDS)
-    with pytest.raises(AssertionError, match="written out"):
-        model.model(IDS)
-
-
-def test_rotary_embedding_is_one_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = tiny_model("gptj")
-
-    def refuse(*_: object) -> None:
-        raise AssertionError("written out")
-
-    monkeypatch.setattr(modeling_gptj, "rotate_every_two", refuse)
+    monkeypatch.setattr(owner, name, refuse)
     with fused_kernels(model.model):
         model.model(IDS)
     with pytest.raises(AssertionError, match="written out"):
