@@ -1,7 +1,6 @@
 """The notebook of the documentation, run as it stands: over a file and over HTTP."""
 
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from api import sql
 from api.app import create_app
 from api.server import listen
 from atlas_db.sql_sandbox import SqlLimits
+from tests.tools.served import served
 
 NOTEBOOK = Path(__file__).parents[2] / "site" / "content" / "notebook.ipynb"
 
@@ -21,13 +21,8 @@ NOTEBOOK = Path(__file__).parents[2] / "site" / "content" / "notebook.ipynb"
 @pytest.fixture
 def address(synthetic_atlas: Path) -> Iterator[str]:
     app = create_app(synthetic_atlas, sql_limits=SqlLimits(deadline_s=20.0))
-    listening = listen("127.0.0.1", 0)
-    server = create_server(app, sockets=[listening], threads=4)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    server.trigger.pull_trigger(server.close)
-    thread.join(30)
+    with served(create_server(app, sockets=[listen("127.0.0.1", 0)], threads=4)) as address:
+        yield address
     sql.close(app)
 
 

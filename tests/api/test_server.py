@@ -21,6 +21,7 @@ from waitress.server import create_server
 from api.channel import Channel
 from api.lanes import Lanes
 from api.server import address_of, listen
+from tests.tools.served import served
 
 BODY = b"".join(b"%08d" % number for number in range(500_000))  # 4 MB: more than a socket takes
 
@@ -41,13 +42,8 @@ def port(go_on: threading.Event) -> Iterator[int]:
     lanes = Lanes(4, lambda path, query: (path, query) == ("/small", "quick"))
     server = create_server(app, sockets=[listening], _dispatcher=lanes, max_request_body_size=2**16)
     server.channel_class = Channel
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    yield listening.getsockname()[1]
-    server.trigger.pull_trigger(server.close)  # in its own thread, which alone may
-    thread.join(30)
-    server.task_dispatcher.shutdown()
-    assert not thread.is_alive()
+    with served(server):
+        yield listening.getsockname()[1]
 
 
 def ask(port: int, address: str, *, pause_s: float = 0.0) -> bytes:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ import pytest
 from apiflask import APIFlask
 from flask.testing import FlaskClient
 from waitress.server import create_server
-from waitress.wasyncore import close_all
+
+from tests.tools.served import served
 
 CHROMIUM = Path("/usr/bin/chromium")
 PAGE = Path(__file__).parents[2] / "api" / "sql_page"
@@ -19,14 +19,8 @@ PAGE = Path(__file__).parents[2] / "api" / "sql_page"
 
 @pytest.fixture(scope="module")
 def address(app: APIFlask) -> Iterator[str]:
-    server: Any = create_server(app, host="127.0.0.1", port=0, threads=4)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    yield f"http://127.0.0.1:{server.effective_port}"
-    # In its own thread, which alone may; also what the browser keeps open, or it would go on.
-    server.trigger.pull_trigger(lambda: close_all(server._map))
-    thread.join(30)
-    assert not thread.is_alive()
+    with served(create_server(app, host="127.0.0.1", port=0, threads=4)) as address:
+        yield address
 
 
 def test_it_is_of_its_own_files_alone(client: FlaskClient) -> None:

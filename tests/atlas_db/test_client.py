@@ -3,11 +3,9 @@
 import base64
 import copy
 import pickle
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,17 +19,14 @@ from atlas_db.connection import Connection, open_atlas
 from atlas_db.errors import AtlasError, AtlasFileError, NotInAtlasError
 from atlas_db.sql_sandbox import SqlLimits
 from atlas_db.sql_schema import tables
+from tests.tools.served import served
 
 
 @pytest.fixture(scope="module")
 def address(synthetic_atlas: Path) -> Iterator[str]:
     app = create_app(synthetic_atlas, sql_limits=SqlLimits(deadline_s=20.0))
-    server: Any = create_server(app, host="127.0.0.1", port=0, threads=2)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    yield f"http://127.0.0.1:{server.effective_port}"
-    server.trigger.pull_trigger(server.close)  # in its own thread, which alone may
-    thread.join()
+    with served(create_server(app, host="127.0.0.1", port=0, threads=2)) as address:
+        yield address
     sql.close(app)
 
 
@@ -155,10 +150,6 @@ def test_a_server_with_too_much_to_do_is_asked_again(
     synthetic_atlas: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = create_app(synthetic_atlas, requests_per_s=0.5)  # 5 at once
-    server: Any = create_server(app, host="127.0.0.1", port=0, threads=2)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    atlas = Atlas(f"http://127.0.0.1:{server.effective_port}")
     waited: list[float] = []
     real_sleep = time.sleep
 
@@ -167,7 +158,8 @@ def test_a_server_with_too_much_to_do_is_asked_again(
         real_sleep(seconds)
 
     monkeypatch.setattr("atlas_db.client_http.time.sleep", sleep)
-    try:
+    with served(create_server(app, host="127.0.0.1", port=0, threads=2)) as address:
+        atlas = Atlas(address)
         for n in range(50):  # 5 if the machine is quick
             if not waited:
                 assert atlas.unit(0, n % 32).unit == n % 32
@@ -175,9 +167,6 @@ def test_a_server_with_too_much_to_do_is_asked_again(
         monkeypatch.setattr("atlas_db.client_http._PATIENCE_S", 0.5)
         with pytest.raises(AtlasError, match="requests a second"):
             _ = [atlas.info for _ in range(50)]
-    finally:
-        server.trigger.pull_trigger(server.close)
-        thread.join()
 
 
 def test_sql_gives_rows_and_tables(atlas: Atlas) -> None:

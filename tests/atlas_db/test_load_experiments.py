@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from atlas_db.fixtures import write_synthetic_run
 from atlas_db.ingest import ingest
 from atlas_db.run_format import file_sha256, read_manifest, write_json, write_table
 from atlas_db.schema import Base
+from tests.tools.served import served
 
 FIGURES = [
     {"figure": "IoU", "arm": "top units", "value": 0.25, "low": 0.2, "high": 0.3, "n": 9,
@@ -281,12 +281,8 @@ def test_contradictions_are_refused(
 
 @pytest.fixture
 def address(atlas: Path) -> Iterator[str]:
-    server: Any = create_server(create_app(atlas), host="127.0.0.1", port=0, threads=2)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    yield f"http://127.0.0.1:{server.effective_port}"
-    server.trigger.pull_trigger(server.close)  # in its own thread, which alone may
-    thread.join()
+    with served(create_server(create_app(atlas), host="127.0.0.1", port=0, threads=2)) as address:
+        yield address
 
 
 def test_file_and_server_say_what_the_experiments_found(
