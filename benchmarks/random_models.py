@@ -29,14 +29,19 @@ from builder.run_folder import open_manifest
 from builder.shard_builder import ShardBuilder
 
 N_PHOTOGRAPHS = 32
-N_PATCHES = 14 * 14
+#: Side of a patch of BEiT-L.
+PATCH_PX = 16
 #: COCO's usual size.
 WIDTH_PX, HEIGHT_PX = 640, 480
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSize:
-    """Widths and depths of the language model and the encoder."""
+    """Widths and depths of the language model and the encoder.
+
+    Attributes:
+        grid: Patches along each side of a picture.
+    """
 
     n_layers: int
     d_model: int
@@ -47,11 +52,22 @@ class ModelSize:
     encoder_width: int
     encoder_heads: int
     max_new_tokens: int
+    grid: int = 14
 
     @property
     def d_mlp(self) -> int:
         """Units of a layer."""
         return 4 * self.d_model
+
+    @property
+    def n_patches(self) -> int:
+        """Positions that show the picture."""
+        return self.grid**2
+
+    @property
+    def image_px(self) -> int:
+        """Side of a picture."""
+        return self.grid * PATCH_PX
 
     @property
     def n_block_weights(self) -> int:
@@ -109,6 +125,7 @@ def random_captioner(size: ModelSize, device: str, dtype: torch.dtype) -> Captio
         encoder = timm.create_model(
             "beit_large_patch16_224",
             num_classes=0,
+            img_size=size.image_px,
             embed_dim=size.encoder_width,
             depth=size.encoder_depth,
             num_heads=size.encoder_heads,
@@ -128,8 +145,8 @@ def random_captioner(size: ModelSize, device: str, dtype: torch.dtype) -> Captio
             bos=False,
             max_new_tokens=size.max_new_tokens,
             dtype=str(dtype).removeprefix("torch."),
-            image_px=224,
-            grid=(14, 14),
+            image_px=size.image_px,
+            grid=(size.grid, size.grid),
             pooling="none",
             geometry="squash",
             interpolation="bilinear",

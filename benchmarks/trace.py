@@ -1,13 +1,14 @@
-"""What a batch asks of a GPU at GPT-J's full size: the pass itself, over tensors without data.
+"""What a build asks of a GPU at GPT-J's full size: a batch and the decoding, without data.
 
     python -m benchmarks.trace                                    # a batch of 56, an H100
     python -m benchmarks.trace --batch-size 104 --tflops 790 --gb-per-s 4000
 
-Needs no GPU and no memory to speak of. The code of a build runs, from pixels to the last top 100;
-each kernel is counted with its operations and the bytes that it reads and writes, and each tensor
-from its making to its end (`benchmarks.kernel_account`). A stage takes what its kernels would at
-the given speeds, one after another, or what it takes to start them if that is more. All of it is
-counted, not measured.
+Needs no GPU and no memory to speak of. The code of a build runs over tensors that have shapes and
+no values: a batch from pixels to the last top 100, and the decoding of all units. Each kernel is
+counted with its operations and the bytes that it reads and writes, and each tensor from its making
+to its end (`benchmarks.kernel_account`). A stage takes what its kernels would at the given speeds,
+one after another, or what it takes to start them if that is more; beside it stands its floor
+(`benchmarks.floors`). All of it is counted, not measured.
 
 Captions have the greatest length. As many exemplars are new as in the mean batch of a shard.
 """
@@ -18,6 +19,7 @@ import argparse
 import math
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -26,8 +28,10 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+import builder.decoding
 import builder.detection
 from atlas_db.run_format import N_EXEMPLARS
+from benchmarks.floors import image_floors
 from benchmarks.kernel_account import Kernel, KernelAccount
 from benchmarks.random_models import SIZES, ModelSize, random_captioner
 from benchmarks.report import report
@@ -59,17 +63,15 @@ def main() -> None:
     made.add_argument("--output", type=Path, help="JSON file; default: benchmarks/results/")
     arguments = made.parse_args()
     arguments.device = "cpu"
-    account = trace(
-        SIZES[arguments.size],
-        getattr(torch, arguments.dtype),
-        arguments.batch_size,
-        arguments.target_position,
-    )
-    show_kernels(account, arguments)
-    report("trace", arguments, figures(account, arguments))
+    size, dtype = SIZES[arguments.size], getattr(torch, arguments.dtype)
+    batch = trace_batch(size, dtype, arguments.batch_size, arguments.target_position)
+    decoding = trace_decoding(size, dtype)
+    show_kernels(batch, arguments)
+    found = batch_figures(batch, size, arguments) | decoding_figures(decoding, arguments)
+    report("trace", arguments, found)
 
 
-def trace(
+def trace_batch(
     size: ModelSize, dtype: torch.dtype, batch_size: int, target_position: int = 0
 ) -> KernelAccount:
     """Run one batch over tensors without data, in the parts that a GPU would be given."""
@@ -144,29 +146,71 @@ def _run_batch(
         in_stage(passes, detector)(patches, sink)
 
 
-def figures(account: KernelAccount, arguments: argparse.Namespace) -> dict[str, Any]:
+def trace_decoding(size: ModelSize, dtype: torch.dtype) -> KernelAccount:
+    """Decode all units over tensors without data, by a GPU's products; no two logits are equal."""
+    account = KernelAccount(share_found=0.0)
+    with (
+        torch.device("meta"),
+        account,
+        patch.object(
+            builder.decoding, "float32_product", partial(torch.mm, out_dtype=torch.float32)
+        ),
+        patch.object(builder.decoding, "_token_table"),
+    ):
+        model = LanguageModel(random_captioner(size, "meta", dtype).model)
+        with account.stage("decode"):
+            for _ in builder.decoding.decode_units(model, size.d_vocab):
+                pass
+    return account
+
+
+def batch_figures(
+    account: KernelAccount, size: ModelSize, arguments: argparse.Namespace
+) -> dict[str, Any]:
     """Say what each stage asks for and would take, and what memory is full of at most."""
     n = arguments.batch_size
     found: dict[str, Any] = {"batch size": n}
-    total_ms = 0.0
-    for name in STAGES:
+    total_ms = floor_ms = 0.0
+    for name, floor in image_floors(size, n, getattr(torch, arguments.dtype).itemsize).items():
         kernels = account.stages[name]
         device_ms = sum(_device_ms(kernel, arguments) for kernel in kernels) / n
         start_ms = 1e-3 * arguments.start_us * len(kernels) / n
+        stage_floor_ms = 1e3 * floor.seconds(*_speeds(arguments))
         total_ms += max(device_ms, start_ms)
+        floor_ms += stage_floor_ms
         found |= {
             f"{name}: kernels": len(kernels),
             f"{name}: TFLOP an image": sum(kernel.operations for kernel in kernels) / n / 1e12,
             f"{name}: GB an image": sum(kernel.n_bytes for kernel in kernels) / n / 1e9,
             f"{name}: ms an image": device_ms,
             f"{name}: ms an image to start": start_ms,
+            f"{name}: floor, ms an image": stage_floor_ms,
         }
     largest = sorted(account.of_peak.items(), key=lambda item: -item[1])[:_N_LARGEST]
     return found | {
         "ms an image": total_ms,
+        "floor, ms an image": floor_ms,
         "images/s": 1e3 / total_ms,
+        "floor's images/s": 1e3 / floor_ms,
         "peak device memory, GB": account.peak_bytes / 1e9,
         **{f"of it {stage}: {kernel}, GB": n_bytes / 1e9 for (stage, kernel), n_bytes in largest},
+    }
+
+
+def decoding_figures(account: KernelAccount, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Set the decoding of all units beside its own products, which write all logits."""
+    kernels = account.stages["decode"]
+    products = [kernel for kernel in kernels if kernel.operations]
+    decode_s, bare_s = (
+        sum(kernel.device_s(*_speeds(arguments)) for kernel in some) for some in (kernels, products)
+    )
+    return {
+        "decode: kernels": len(kernels),
+        "decode: TFLOP": sum(kernel.operations for kernel in kernels) / 1e12,
+        "decode: GB": sum(kernel.n_bytes for kernel in kernels) / 1e9,
+        "decode: s": decode_s,
+        "decode: s of the bare product": bare_s,
+        "decode: times the bare product": decode_s / bare_s,
     }
 
 
@@ -183,7 +227,12 @@ def show_kernels(account: KernelAccount, arguments: argparse.Namespace) -> None:
 
 
 def _device_ms(kernel: Kernel, arguments: argparse.Namespace) -> float:
-    return 1e3 * kernel.device_s(1e12 * arguments.tflops, 1e9 * arguments.gb_per_s)
+    return 1e3 * kernel.device_s(*_speeds(arguments))
+
+
+def _speeds(arguments: argparse.Namespace) -> tuple[float, float]:
+    """Give operations and bytes a second."""
+    return 1e12 * arguments.tflops, 1e9 * arguments.gb_per_s
 
 
 if __name__ == "__main__":

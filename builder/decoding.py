@@ -104,15 +104,15 @@ def _decode(logits: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     """
     top, token_ids = top_k_of_both_signs(logits, k)
     spread = (top[:, 0, 0] - top[:, 1, 0]).max()
-    if spread < _MOST_SPREAD:
+    if spread >= _MOST_SPREAD:
+        promoted = logits.softmax(dim=1).gather(1, token_ids[:, 0])
+        suppressed = logits.neg_().softmax(dim=1).gather(1, token_ids[:, 1])
+    else:
         # exp(-l) is 1 / exp(l) but for a factor: one exponential of every logit serves both signs.
         prob = logits.softmax(dim=1)
         promoted = prob.gather(1, token_ids[:, 0])
         inverse = prob.reciprocal_()
         suppressed = inverse.gather(1, token_ids[:, 1]) / inverse.sum(dim=1, keepdim=True)
-    else:
-        promoted = logits.softmax(dim=1).gather(1, token_ids[:, 0])
-        suppressed = logits.neg_().softmax(dim=1).gather(1, token_ids[:, 1])
     return token_ids, top, torch.stack([promoted, suppressed], dim=1)
 
 

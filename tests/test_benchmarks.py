@@ -4,17 +4,18 @@ import json
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import torch
 from bare_python import bare_python
 
-from benchmarks.floors import decoding_cost, image_costs
+from benchmarks.floors import image_floors
 from benchmarks.kernel_account import KernelAccount
 from benchmarks.random_models import SIZES
 from benchmarks.site_others import differing
-from benchmarks.trace import trace
+from benchmarks.trace import decoding_figures, trace_batch, trace_decoding
 
 ROOT = Path(__file__).parents[1]
 #: The least that each of them reports, and the range in which it can only lie.
@@ -62,18 +63,17 @@ def test_all_of_them_for_a_gpu_run_on_a_bare_machine(tmp_path: Path) -> None:
     assert found["versions"]["neuron-atlas"] == "not installed"
 
 
-def test_floors_are_the_counts_of_gptj(capsys: pytest.CaptureFixture[str]) -> None:
+def test_floors_are_the_counts_of_gptj() -> None:
     """By other arithmetic: GPT-J's blocks hold 5.64e9 weights; an image is 199 positions."""
-    costs = image_costs(SIZES["full"], batch_size=56)
+    floors = image_floors(SIZES["full"], batch_size=56)
     weights = 28 * (12 * 4096**2)
     first_layer = 8 * 4096**2
-    passes = costs["forward, backward and tops"]
+    passes = floors["forward, backward and tops"]
     assert passes.operations == pytest.approx(2 * 199 * (2 * weights - first_layer), rel=1e-9)
-    assert costs["encode"].operations == pytest.approx(0.119e12, rel=0.01)
+    assert floors["encode"].operations == pytest.approx(0.119e12, rel=0.01)
     # 29 times all weights but the input embedding, shared by 56, and a cache of 0.1 GB.
-    generate = costs["generate"].least_bytes
+    generate = floors["generate"].n_bytes
     assert generate == pytest.approx(29 * (2 * 5.84e9 / 56 + 0.098e9), rel=0.01)
-    assert decoding_cost(SIZES["full"]).operations == 2 * 458_752 * 4096 * 50_400
 
 
 def test_kernels_are_counted_with_operations_bytes_and_memory() -> None:
@@ -96,13 +96,22 @@ def test_kernels_are_counted_with_operations_bytes_and_memory() -> None:
 
 def test_a_batch_of_gptj_fits_into_60_gb() -> None:
     """At full size, over tensors without data; and its products are those that were counted."""
-    account = trace(SIZES["full"], torch.bfloat16, 56, target_position=0)
+    account = trace_batch(SIZES["full"], torch.bfloat16, 56, target_position=0)
     assert 30e9 < account.peak_bytes < 60e9
-    costs = image_costs(SIZES["full"], batch_size=56)
+    floors = image_floors(SIZES["full"], batch_size=56)
     for stage in ("encode", "generate", "forward, backward and tops"):
         operations = sum(kernel.operations for kernel in account.stages[stage]) / 56
-        assert operations == pytest.approx(costs[stage].operations, rel=0.05), stage
+        assert operations == pytest.approx(floors[stage].operations, rel=0.05), stage
     assert len(account.stages["generate"]) < 29 * 28 * 22
+
+
+def test_decoding_gptj_takes_less_than_twice_its_products() -> None:
+    account = trace_decoding(SIZES["full"], torch.bfloat16)
+    found = decoding_figures(account, Namespace(tflops=700, gb_per_s=3000))
+    assert found["decode: TFLOP"] == 2 * 458_752 * 4096 * 50_400 / 1e12
+    # Logits are written, and read at least for maxima and for minima.
+    assert found["decode: GB"] > 3 * 4e-9 * 458_752 * 50_400
+    assert 1.2 < found["decode: times the bare product"] < 2
 
 
 def test_kept_results_say_how_they_were_made() -> None:
