@@ -1,13 +1,14 @@
 """Fused kernels against what transformers writes out: the same function, in less memory."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from tiny_models import D_MLP, D_MODEL, N_LAYERS, WordTokenizer, tiny_model
-from torch import Tensor
-from transformers import DynamicCache
+from torch import Tensor, nn
+from transformers import DynamicCache, GPTJConfig, GPTJModel
 from transformers.activations import NewGELUActivation
 from transformers.models.gptj import modeling_gptj
 from transformers.models.gptj.modeling_gptj import GPTJAttention
@@ -15,11 +16,10 @@ from transformers.models.gptj.modeling_gptj import GPTJAttention
 from builder import fused
 from builder.attribution import Recorder
 from builder.detection import Detector
-from builder.fused import Rotation, fused_kernels
+from builder.fused import fused_kernels, side_by_side
 from builder.generation import with_cache
 from builder.language_model import LanguageModel
 
-ROTARY = modeling_gptj.apply_rotary_pos_emb
 IDS = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6]] * 2)
 
 
@@ -28,9 +28,7 @@ def is_as_loaded(model: LanguageModel) -> bool:
     attention = [m for m in modules if isinstance(m, GPTJAttention)]
     n_gelus = sum(isinstance(m, NewGELUActivation) for m in modules)
     uses_gelu_new = model.activation_function == "gelu_new"
-    if modeling_gptj.apply_rotary_pos_emb is not ROTARY:
-        return False
-    return all("_attn" not in vars(m) for m in attention) and n_gelus == (
+    return all("forward" not in vars(m) for m in attention) and n_gelus == (
         N_LAYERS if uses_gelu_new else 0
     )
 
@@ -106,14 +104,19 @@ def test_no_mask_of_pairs_of_positions_is_written(
 
 
 @pytest.mark.parametrize(
-    ("owner", "name"), [(NewGELUActivation, "forward"), (modeling_gptj, "rotate_every_two")]
+    ("owner", "name"),
+    [
+        (NewGELUActivation, "forward"),
+        (modeling_gptj, "apply_rotary_pos_emb"),
+        (modeling_gptj.GPTJAttention, "forward"),
+    ],
 )
-def test_gelu_and_rotary_embedding_are_one_kernel(
+def test_gelu_and_projections_are_not_those_of_transformers(
     owner: object, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny_model("gptj")
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise AssertionError("written out")
 
     monkeypatch.setattr(owner, name, refuse)
@@ -124,18 +127,54 @@ def test_gelu_and_rotary_embedding_are_one_kernel(
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
-def test_pairs_are_turned_as_transformers_turns_them(dtype: torch.dtype) -> None:
-    """The same angles twice, others, and the first again; tensors are parts of longer ones."""
-    generator = torch.Generator().manual_seed(0)
-    rotation = Rotation()
-    first, second = (torch.rand(2, 5, 4, generator=generator) * 6 for _ in range(2))
-    angles = [(angle.sin().to(dtype), angle.cos().to(dtype)) for angle in (first, second)]
-    for sin, cos in (angles[0], angles[0], angles[1], angles[0]):
-        whole = torch.randn(2, 5, 3, 12, generator=generator).to(dtype)
-        found = rotation(whole[..., :8], sin, cos)
+@pytest.mark.parametrize("rotary_dim", [4, 8])
+def test_queries_and_keys_are_turned_as_transformers_turns_them(
+    dtype: torch.dtype, rotary_dim: int
+) -> None:
+    """At the same positions twice, at others, and at the first again."""
+    torch.manual_seed(0)
+    config = GPTJConfig(n_embd=24, n_head=3, n_positions=64, n_layer=2, rotary_dim=rotary_dim)
+    model = GPTJModel._from_config(config, attn_implementation="eager", dtype=torch.float64).eval()
+    model.requires_grad_(False)
+    for parameter in model.parameters():  # numbers that every type has, and large enough to tell
+        parameter.data = (5 * parameter).to(torch.bfloat16).double()
+    theirs = copy.deepcopy(model).to(dtype)
+    ours = copy.deepcopy(theirs)
+
+    def error(found: Tensor) -> float:
         assert found.dtype == dtype
-        exact = ROTARY(whole[..., :8].double(), sin.double(), cos.double())
-        torch.testing.assert_close(found, exact.to(dtype))
+        return (found.double() - exact).abs().max().item()
+
+    with fused_kernels(ours):
+        for start in (0, 0, 9, 0):
+            x = torch.randn(2, 5, 24).to(torch.bfloat16)
+            inputs = {"position_ids": torch.arange(start, start + 5).expand(2, -1)}
+            exact = model(inputs_embeds=x.double(), **inputs).last_hidden_state
+            inputs["inputs_embeds"] = x.to(dtype)
+            found = error(ours(**inputs).last_hidden_state)
+            # Theirs attends in float32 at least, and at most.
+            assert found <= 1.5 * error(theirs(**inputs).last_hidden_state) + 1e-5
+
+
+def test_weights_of_queries_keys_and_values_lie_side_by_side() -> None:
+    """The same numbers; a second time nothing is copied, unless they were put elsewhere."""
+    model = tiny_model("gptj").model
+    before = copy.deepcopy(model.state_dict())
+    with fused_kernels(model):
+        pass
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    attention = model.transformer.h[0].attn
+    linears = [attention.q_proj, attention.k_proj, attention.v_proj]
+    joined = side_by_side(linears)
+    assert joined.data_ptr() == attention.q_proj.weight.data_ptr()
+    assert torch.equal(joined, torch.cat([linear.weight for linear in linears]))
+    with torch.no_grad():
+        attention.v_proj.weight[-1] = 7.0
+    assert joined[-1].eq(7).all()
+    attention.k_proj.weight = nn.Parameter(attention.k_proj.weight.detach() + 1)
+    again = side_by_side(linears)
+    assert again.data_ptr() != joined.data_ptr()
+    assert torch.equal(again, torch.cat([linear.weight for linear in linears]))
 
 
 def test_an_eager_model_is_eager_again_afterwards() -> None:
