@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from inspect import signature
 from typing import Any
 
 import torch
@@ -23,8 +24,10 @@ from transformers.models.gptj.modeling_gptj import GPTJAttention
 
 from builder.devices import float32_sums
 
-#: What GPT-J's attention calls its cache: from transformers 5.24 on, and before.
-_CACHE_NAMES = ("cache", "layer_past")
+#: What GPT-J's attention calls its cache: `cache` from transformers 5.24 on, before `layer_past`.
+#: If neither, it is of a version that nobody has tried, and is left alone.
+_TAKEN = signature(GPTJAttention.forward).parameters
+_CACHE_NAME = next((name for name in ("cache", "layer_past") if name in _TAKEN), None)
 
 
 @contextmanager
@@ -40,8 +43,8 @@ def fused_kernels(model: Any) -> Iterator[None]:
         stack.enter_context(float32_sums())
         rotation = Rotation()
         for module in model.modules():
-            if isinstance(module, GPTJAttention):
-                _hide(module, "forward", Attention(module, rotation), stack)
+            if isinstance(module, GPTJAttention) and _CACHE_NAME is not None:
+                _hide(module, "forward", Attention(module, rotation, _CACHE_NAME), stack)
             for name, child in module.named_children():
                 if isinstance(child, NewGELUActivation):
                     stack.callback(setattr, module, name, child)
@@ -62,8 +65,9 @@ def _hide(module: nn.Module, name: str, function: object, stack: ExitStack) -> N
 class Attention:
     """GPT-J's attention, with the signature of `GPTJAttention.forward`."""
 
-    def __init__(self, module: GPTJAttention, rotation: Rotation) -> None:
+    def __init__(self, module: GPTJAttention, rotation: Rotation, cache_name: str) -> None:
         self._module = module
+        self._cache_name = cache_name
         self._rotation = rotation
         self._weight = side_by_side([module.q_proj, module.k_proj, module.v_proj])
 
@@ -85,9 +89,9 @@ class Attention:
             turns = self._rotation.of_angles(*position_embeddings)
         heads = module.num_attention_heads, module.rotary_dim
         query, key, value = _Project.apply(hidden_states, self._weight, turns, *heads)
-        for name in _CACHE_NAMES:
-            if others.get(name) is not None:
-                key, value = others[name].update(key, value, module.layer_idx)
+        cache = others[self._cache_name]
+        if cache is not None:
+            key, value = cache.update(key, value, module.layer_idx)
         out = _attend(query, key, value, attention_mask)
         return module.out_proj(out.transpose(1, 2).flatten(2)), None
 

@@ -63,6 +63,18 @@ def test_logits_and_gradients_are_those_of_the_written_out_kernels(model: Langua
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+def test_an_attention_that_nobody_has_tried_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names its cache otherwise: left out, a caption would go on without its picture."""
+    monkeypatch.setattr(fused, "_CACHE_NAME", None)
+    model = tiny_model("gptj")
+    expected = logits_and_gradient(model)
+    with fused_kernels(model.model):
+        assert not any("forward" in vars(module) for module in model.model.modules())
+        found = logits_and_gradient(model)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
 def test_gptj_attends_through_the_fused_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model("gptj")
     model.model.set_attn_implementation("eager")
