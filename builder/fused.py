@@ -167,7 +167,7 @@ class _Project(torch.autograd.Function):
             Queries, keys, values: (batch, head, pos, width) each.
         """
         forth, ctx.back = turns
-        ctx.weight, ctx.n_turned = weight, n_turned
+        ctx.weight, ctx.n_turned, ctx.dtype = weight, n_turned, x.dtype
         whole = (x @ weight.T).unflatten(-1, (3, n_heads, -1))
         _turn(whole, forth, n_turned)
         query, key, value = whole.unbind(2)
@@ -180,7 +180,8 @@ class _Project(torch.autograd.Function):
         """Turn back and multiply."""
         whole = torch.stack([gradient.transpose(1, 2) for gradient in gradients], dim=2)
         _turn(whole, ctx.back, ctx.n_turned)
-        return whole.flatten(2) @ ctx.weight, None, None, None, None
+        gradient = whole.flatten(2) @ ctx.weight.to(whole.dtype)  # another under autocast
+        return gradient.to(ctx.dtype), None, None, None, None
 
 
 def _turn(whole: Tensor, turns: Tensor, n_turned: int) -> None:

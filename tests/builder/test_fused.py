@@ -63,6 +63,17 @@ def test_logits_and_gradients_are_those_of_the_written_out_kernels(model: Langua
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+def test_gradients_under_autocast_are_those_without() -> None:
+    """As an adapter is trained: weights and embeddings in float32, products in bfloat16."""
+    model = tiny_model("gptj", dtype=torch.float32)
+    with fused_kernels(model.model):
+        _, expected = logits_and_gradient(model)
+        with torch.autocast("cpu", torch.bfloat16):
+            _, found = logits_and_gradient(model)
+    assert found.dtype == torch.float32
+    assert torch.corrcoef(torch.stack([found.flatten(), expected.flatten()]))[0, 1] > 0.99
+
+
 def test_an_attention_that_nobody_has_tried_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """It names its cache otherwise: left out, a caption would go on without its picture."""
     monkeypatch.setattr(fused, "_CACHE_NAME", None)
