@@ -43,8 +43,11 @@ class BrowserTable:
 
 def write_browser_tables(
     database: Path, folder: Path, *, max_bytes: int, without: Collection[str] = ()
-) -> list[BrowserTable]:
+) -> tuple[list[BrowserTable], list[str]]:
     """Write each table of at most `max_bytes` as `folder/NAME.duckdb`, but those of `without`.
+
+    Returns:
+        The tables that were written, and the names of those that were left out, sorted.
 
     Raises:
         AtlasFileError: The atlas cannot be read.
@@ -69,7 +72,8 @@ def write_browser_tables(
             written.append(BrowserTable(table.table, n_rows, path, lacks))
         else:
             path.unlink()
-    return written
+    names = {one.name for one in written}
+    return written, sorted(table.table for table in every if table.table not in names)
 
 
 def _write(database: Path, table: TableRecord, lacks: Collection[str], path: Path) -> None:

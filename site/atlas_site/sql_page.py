@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas_db.browser_tables import write_browser_tables
-from atlas_db.connection import open_atlas
 from atlas_db.queries import UNIT_LISTS
-from atlas_db.sql_schema import tables
 from atlas_site.options import SiteOptions
 from atlas_site.publish import Writer
 from atlas_site.sql_engine import ensure_engine
@@ -108,13 +106,13 @@ def _write_tables(
     writer: Writer, database: Path, options: SiteOptions, scratch: Path, content_hash: str
 ) -> Mapping[str, Any]:
     max_bytes = options.downloads_mb * 1_000_000
-    made = write_browser_tables(
+    made, left_out = write_browser_tables(
         database, scratch / "browser", max_bytes=max_bytes, without=_LEFT_OUT
     )
     index: dict[str, Any] = {
         "content_hash": content_hash,
         "tables": {},
-        "left_out": sorted(set(_table_names(database)) - {one.name for one in made}),
+        "left_out": left_out,
         "columns_left_out": [f"{one.name}.{column}" for one in made for column in one.without],
     }
     for one in made:
@@ -124,15 +122,6 @@ def _write_tables(
         one.path.unlink()
     writer.write(f"{_FOLDER}/index.json", _json(index))
     return index
-
-
-def _table_names(database: Path) -> list[str]:
-    engine = open_atlas(database)
-    try:
-        with engine.connect() as connection:
-            return [one.table for one in tables(connection) if one.n_rows is not None]
-    finally:
-        engine.dispose()
 
 
 def _json(value: Any) -> bytes:

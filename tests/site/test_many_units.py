@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 from site_browser import PHONE
 from sqlalchemy import Connection
 
@@ -51,9 +52,8 @@ def test_from_a_word_to_a_unit_to_an_image_and_back(
 ) -> None:
     page = open_among_many("index.html")
     first = _type(page, "wat").locator("[role=option]").first
-    first.wait_for()
     water = queries.concept(atlas, "water").summary
-    assert first.inner_text().split("\n") == ["water", f"{water.n_units:,} units"]
+    expect(first).to_have_text(re.compile(rf"^\s*water\s*{water.n_units:,} units\s*$"))
     first.click()
     page.wait_for_url("**/c/water.html")
     page.locator(".na-card h3 a").first.click()
@@ -74,7 +74,7 @@ def test_from_a_word_to_a_unit_to_an_image_and_back(
 def test_units_and_images_by_name(open_among_many: OpenPage, typed: str, address: str) -> None:
     page = open_among_many("index.html")
     option = _type(page, typed).locator("[role=option]").first
-    option.wait_for()
+    expect(option).to_have_attribute("href", re.compile(rf"(^|/){re.escape(address)}$"))
     page.keyboard.press("Enter")
     page.wait_for_url(f"**/{address}")
 
@@ -122,8 +122,8 @@ def test_the_table_leads_to_the_last_of_all_units(
     page = open_among_many(f"explore.html?sort=activation&{last}")
     _ready(page)
     falling = queries.units(atlas, sort="activation", limit=N_UNITS).rows
+    page.locator("[data-table] tbody .na-u").first.wait_for()
     shown = _names(page)
-    page.wait_for_function("document.querySelectorAll('[data-table] tbody tr').length > 0")
     assert shown == [unit.name for unit in falling[-len(shown) :]]
 
 
@@ -143,8 +143,7 @@ def test_any_unit_is_found_on_the_map(open_among_many: OpenPage, viewport: dict[
 def test_hostile_tokens_are_text_everywhere(open_among_many: OpenPage) -> None:
     page = open_among_many("index.html")
     option = _type(page, "<scr").locator("[role=option]").first
-    option.wait_for()
-    assert option.locator("bdi").inner_text() == "<script>alert(1)</script>"
+    expect(option.locator("bdi")).to_have_text("<script>alert(1)</script>")
     option.click()
     page.wait_for_url("**/c/*.html")
     page.get_by_text("of them by layer").click()
