@@ -2,15 +2,17 @@
 
 A shard's tables are written into `shards/00003.partial/`, flushed, and the folder is renamed; so
 a killed build goes on from the last whole shard. A shard whose files do not have the hashes that
-its `shard.json` states is set aside and made again.
+its `shard.json` states is made again.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ from atlas_db.run_format import (
     write_json,
     write_table,
 )
+
+_log = logging.getLogger(__name__)
 
 #: Keys of the manifest that say what is built; a run folder holds one such thing.
 IDENTITY = ("is_random", "captioner", "dataset", "settings", "model")
@@ -117,18 +121,23 @@ def sync_folder(folder: Path) -> None:
 
 
 def read_shard(run: Path, index: int, bounds: tuple[int, int]) -> dict[str, Any] | None:
-    """Read a shard's description if the shard is whole; None if it has to be made (again)."""
+    """Read a shard's description if the shard is whole; None if it has to be made.
+
+    Warns of one that is there and damaged.
+    """
     folder, manifest = shard_folder(run, index), read_manifest(run)
-    try:
-        shard = json.loads((folder / "shard.json").read_text(encoding="utf-8"))
-        is_whole = (
+    if not (folder / "shard.json").exists():
+        return None
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        shard: dict[str, Any] = json.loads((folder / "shard.json").read_text(encoding="utf-8"))
+        if (
             (shard["index"], shard["start"], shard["stop"]) == (index, *bounds)
             and set(shard["files"]) == {f"{name}.parquet" for name in shard_schemas(manifest)}
             and all(file_sha256(folder / n) == sha for n, sha in shard["files"].items())
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return shard if is_whole else None
+        ):
+            return shard
+    _log.warning("%s is damaged and has to be made again.", folder)
+    return None
 
 
 def missing_shards(run: Path, n_shards: int) -> list[int]:

@@ -9,6 +9,7 @@ in is gone with it, so nothing is counted twice.
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -36,6 +37,8 @@ from builder.run_folder import read_shard, write_shard
 from builder.settings import BuildSettings, Execution, Progress
 from builder.tables import ShardTables
 from builder.targets import NOUN_RULES
+
+_log = logging.getLogger(__name__)
 
 #: By index: what `builder.run_folder.read_shard` gives.
 Shards = dict[int, dict[str, Any]]
@@ -245,6 +248,9 @@ class ShardBuilder:
     def _halve_batch(self) -> None:
         assert self.batch_size is not None
         self.batch_size = self.batch_size // 2
+        _log.warning(
+            "Memory ran out: the shard under way begins again, in batches of %d.", self.batch_size
+        )
         gc.collect()
         if self.captioner.device.type == "cuda":
             torch.cuda.empty_cache()

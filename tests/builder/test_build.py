@@ -172,6 +172,7 @@ def test_a_damaged_shard_is_made_again(
     tmp_path: Path,
     damage: Callable[[Path], None],
     name: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     captioner = load_captioner(captioner_folder)
     run = run_of(captioner, coco, tmp_path / "run")
@@ -180,7 +181,11 @@ def test_a_damaged_shard_is_made_again(
     other = (shard_folder(run, 2) / "shard.json").stat().st_mtime_ns
     whole = damaged.read_bytes()
     damage(damaged)
+    was_gone = not (shard_folder(run, 1) / "shard.json").exists()  # as a killed build leaves it
+    assert not caplog.messages
     run_of(captioner, coco, run)
+    said = f"{shard_folder(run, 1)} is damaged and has to be made again."
+    assert caplog.messages == ([] if was_gone else [said])
     assert damaged.read_bytes() == whole
     assert (shard_folder(run, 2) / "shard.json").stat().st_mtime_ns == other
     assert content(run) == before
@@ -255,7 +260,11 @@ def test_a_full_disk_stops_and_goes_on(
 
 
 def test_out_of_memory_halves_the_batch(
-    captioner_folder: Path, coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    captioner_folder: Path,
+    coco: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Batches of more than two images fail, late: layers have taken their images in by then."""
     captioner = load_captioner(captioner_folder, dtype="float64")
@@ -272,6 +281,7 @@ def test_out_of_memory_halves_the_batch(
     monkeypatch.setattr(ShardTables, "see_activations", runs_out)
     run = run_of(captioner, coco, tmp_path / "halved", batch_size=8, per_shard=7)
     assert failed == [6, 4]  # the first shard holds six images that can be read
+    assert [message.split()[-1] for message in caplog.messages] == ["4.", "2."]
     assert count_hooks(captioner.model) == 0
     monkeypatch.undo()
     assert content(run) == whole
