@@ -224,7 +224,7 @@ def _load_tokenizer(path: Path) -> Any:
         )
     try:
         return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # the only kind that the library tokenizers has
         text = " ".join(str(error).split())[:300]
         raise CaptionerError(
             f"The tokenizer in {path} cannot be loaded: {text}. Put the language model's own "

@@ -94,11 +94,14 @@ def _load_tokenizer(path: Path, vocab_size: int) -> Any:
     """Load a model's tokenizer; transformers makes an empty one where its files are missing.
 
     Raises:
-        ValueError: It has fewer than half of the model's tokens.
+        ValueError: It cannot be read, or has fewer than half of the model's tokens.
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except Exception as error:  # the only kind that the library tokenizers has
+        raise ValueError(str(error)) from error
     if 2 * len(tokenizer) < vocab_size:
         raise ValueError(
             f"its tokenizer knows {len(tokenizer)} tokens, wanted {vocab_size}; is "

@@ -247,8 +247,14 @@ def test_a_missing_tokenizer_is_refused(folder: Path) -> None:
 
 
 def test_a_damaged_tokenizer_is_refused(folder: Path) -> None:
-    (folder / "language_model" / "tokenizer.json").write_text('{"model"')
+    path = folder / "language_model" / "tokenizer.json"
+    content = json.loads(path.read_text())
+    path.write_text('{"model"')
     _refused(folder, "The tokenizer in .* cannot be loaded")
+    vocabulary = content["model"]["vocab"]
+    content["model"]["vocab"] = {token: i for token, i in vocabulary.items() if i < 600}
+    path.write_text(json.dumps(content))
+    _refused(folder, "The tokenizer in .* cannot be loaded: Token .* out of vocabulary")
 
 
 def test_a_tokenizer_that_knows_nothing_of_the_prompt_is_refused(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """BERTScore against its definition, and models that are loaded from a folder or missed."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -199,4 +200,13 @@ def test_a_model_of_which_files_are_missing(
     for name in gone.split():
         (tmp_path / name).unlink()
     with pytest.raises(ExperimentError, match=rf"{tmp_path} cannot give {score}: .*all files"):
+        find_scorers(tmp_path, "cpu")
+
+
+def test_a_damaged_tokenizer_of_a_model(tmp_path: Path) -> None:
+    write_hub_roberta(tmp_path)
+    tokenizer = json.loads((tmp_path / "tokenizer.json").read_text())
+    tokenizer["model"]["merges"] = [["no", "token"]]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(ExperimentError, match=r"cannot give BERTScore: .*out of vocabulary"):
         find_scorers(tmp_path, "cpu")

@@ -100,3 +100,13 @@ def test_checkpoints_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
     one, two = (write_tiny("llava", tmp_path / name, seed=4) for name in "ab")
     name = "model.safetensors"
     assert (one / name).read_bytes() == (two / name).read_bytes()
+
+
+def test_a_damaged_tokenizer_is_refused(llava: Path, tmp_path: Path) -> None:
+    folder = copied(llava, tmp_path / "a")
+    path = folder / "checkpoint" / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["model"] = {"type": "BPE", "vocab": {}, "merges": [["no", "token"]]}
+    path.write_text(json.dumps(content))
+    with pytest.raises(CaptionerError, match=r"checkpoint cannot be loaded: .*out of vocabulary"):
+        load_captioner(folder / "captioner")
