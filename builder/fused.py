@@ -11,7 +11,7 @@ one call of `scaled_dot_product_attention`: the same functions to rounding, in l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from inspect import signature
 from typing import Any
@@ -44,7 +44,7 @@ def fused_kernels(model: Any) -> Iterator[None]:
         rotation = Rotation()
         for module in model.modules():
             if isinstance(module, GPTJAttention) and _CACHE_NAME is not None:
-                _hide(module, "forward", Attention(module, rotation, _CACHE_NAME), stack)
+                _hide_forward(module, Attention(module, rotation, _CACHE_NAME), stack)
             for name, child in module.named_children():
                 if isinstance(child, NewGELUActivation):
                     stack.callback(setattr, module, name, child)
@@ -56,10 +56,10 @@ def fused_kernels(model: Any) -> Iterator[None]:
         yield
 
 
-def _hide(module: nn.Module, name: str, function: object, stack: ExitStack) -> None:
+def _hide_forward(module: nn.Module, function: Callable[..., Any], stack: ExitStack) -> None:
     """Hide the class's method behind one of the instance."""
-    setattr(module, name, function)
-    stack.callback(delattr, module, name)
+    module.forward = function
+    stack.callback(delattr, module, "forward")
 
 
 class Attention:
