@@ -37,13 +37,14 @@ def fused_kernels(model: Any) -> Iterator[None]:
     For batches without padding and sequences that are whole or go on from a cache: then the mask
     is causal, and attention over equally many queries and keys needs none written out. For weights
     that are not trained: those of GPT-J's queries, keys and values get no gradient. They lie side
-    by side in memory afterwards, with the same numbers.
+    by side in memory afterwards, with the same numbers. May be opened again while it is open; an
+    attention whose forward is another's already (accelerate's hooks) is left alone.
     """
     with ExitStack() as stack:
         stack.enter_context(float32_sums())
         rotation = Rotation()
         for module in model.modules():
-            if isinstance(module, GPTJAttention) and _CACHE_NAME is not None:
+            if isinstance(module, GPTJAttention) and "forward" not in vars(module) and _CACHE_NAME:
                 _hide_forward(module, Attention(module, rotation, _CACHE_NAME), stack)
             for name, child in module.named_children():
                 if isinstance(child, NewGELUActivation):

@@ -215,6 +215,34 @@ def test_all_is_undone(model: LanguageModel) -> None:
     assert is_as_loaded(model)
 
 
+def test_it_may_be_open_twice(model: LanguageModel) -> None:
+    with fused_kernels(model.model):
+        expected = logits_and_gradient(model)
+        with fused_kernels(model.model):
+            inner = logits_and_gradient(model)
+        outer = logits_and_gradient(model)
+    assert is_as_loaded(model)
+    for found, one in zip((*inner, *outer), (*expected, *expected), strict=True):
+        assert torch.equal(found, one)
+
+
+def test_a_forward_that_is_anothers_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As accelerate puts one there that fetches weights first."""
+    model = tiny_model("gptj")
+    first = model.model.transformer.h[0].attn
+    calls = []
+
+    def forward(*arguments: Any, **options: Any) -> Any:
+        calls.append(options)
+        return GPTJAttention.forward(first, *arguments, **options)
+
+    monkeypatch.setattr(first, "forward", forward)
+    with fused_kernels(model.model):
+        model.model(IDS)
+    assert len(calls) == 1
+    assert first.forward is forward
+
+
 def test_detection_leaves_the_model_as_it_was_when_it_fails(
     model: LanguageModel, tokenizer: WordTokenizer, patches: Tensor
 ) -> None:
