@@ -109,7 +109,9 @@ def _decode(logits: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
         suppressed = logits.neg_().softmax(dim=1).gather(1, token_ids[:, 1])
     else:
         # exp(-l) is 1 / exp(l) but for a factor: one exponential of every logit serves both signs.
-        prob = logits.softmax(dim=1)
+        # A CPU's system maps and clears the memory of a new tensor of that size, page by page.
+        in_place = logits if logits.device.type == "cpu" else None
+        prob = torch.softmax(logits, dim=1, out=in_place)
         promoted = prob.gather(1, token_ids[:, 0])
         inverse = prob.reciprocal_()
         suppressed = inverse.gather(1, token_ids[:, 1]) / inverse.sum(dim=1, keepdim=True)
