@@ -125,9 +125,10 @@ def read_shard(run: Path, index: int, bounds: tuple[int, int]) -> dict[str, Any]
 
     Warns of one that is there and damaged.
     """
-    folder, manifest = shard_folder(run, index), read_manifest(run)
+    folder = shard_folder(run, index)
     if not (folder / "shard.json").exists():
         return None
+    manifest = read_manifest(run)
     with suppress(OSError, ValueError, KeyError, TypeError):
         shard: dict[str, Any] = json.loads((folder / "shard.json").read_text(encoding="utf-8"))
         if (
