@@ -29,7 +29,7 @@ import torch
 
 import builder.detection
 from atlas_db.run_format import N_EXEMPLARS
-from benchmarks.floors import N_PROMPT, image_floors
+from benchmarks.floors import N_PROMPT, STAGES, image_floors
 from benchmarks.plain_way import PlainWay
 from benchmarks.random_models import (
     SIZES,
@@ -221,12 +221,9 @@ def time_stages(captioner: Captioner, batch_size: int) -> dict[str, float]:
         without = ms(lambda: detector(patches))
         generating = 1e3 * min(generations) / batch_size
     with_sink = ms(lambda: detector(patches, lambda i, a: tables.see_activations(i, a, ids + 0)))
-    return {
-        "encode": ms(lambda: captioner.encode(pixels)),
-        "generate": generating,
-        "forward, backward and tops": without - generating,
-        "exemplars and statistics": with_sink - without,
-    }
+    encoding = ms(lambda: captioner.encode(pixels))
+    times = encoding, generating, without - generating, with_sink - without
+    return dict(zip(STAGES, times, strict=True))
 
 
 @contextmanager

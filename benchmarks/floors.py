@@ -14,14 +14,16 @@ from benchmarks.random_models import ModelSize
 
 #: Tokens of the prompt.
 N_PROMPT = 3
+#: Of a batch, as `benchmarks.detect_gptj` times them.
+STAGES = ("encode", "generate", "forward, backward and tops", "exemplars and statistics")
 
 
 @dataclass(frozen=True, slots=True)
-class Floor:
-    """Of a stage, an image.
+class Work:
+    """What has to be computed and moved.
 
     Attributes:
-        operations: Of matrix products.
+        operations: Of products and attention, a multiplication and an addition as two.
         n_bytes: To and from the device's memory.
     """
 
@@ -33,8 +35,8 @@ class Floor:
         return max(self.operations / operations_per_s, self.n_bytes / bytes_per_s)
 
 
-def image_floors(size: ModelSize, batch_size: int, itemsize: int = 2) -> dict[str, Floor]:
-    """Count the stages of `detect_gptj`, an image in a batch of `batch_size`."""
+def image_floors(size: ModelSize, batch_size: int, itemsize: int = 2) -> dict[str, Work]:
+    """Count the work of each of STAGES, an image in a batch of `batch_size`."""
     n_positions = size.n_patches + N_PROMPT
     block, d = size.n_block_weights, size.d_model
     head = d * size.d_vocab
@@ -45,11 +47,10 @@ def image_floors(size: ModelSize, batch_size: int, itemsize: int = 2) -> dict[st
     backward = block - 8 * d**2
     activation_bytes = itemsize * size.n_layers * size.d_mlp * size.n_patches
     encoder = size.encoder_depth * 12 * size.encoder_width**2
-    return {
-        "encode": Floor(2 * encoder * (size.n_patches + 1), 0),
-        "generate": Floor(2 * (block + head) * n_steps, n_steps * step_bytes),
-        "forward, backward and tops": Floor(
-            2 * (block + backward) * n_positions, 2 * activation_bytes
-        ),
-        "exemplars and statistics": Floor(0, activation_bytes),
-    }
+    works = (
+        Work(2 * encoder * (size.n_patches + 1), 0),
+        Work(2 * (block + head) * n_steps, n_steps * step_bytes),
+        Work(2 * (block + backward) * n_positions, 2 * activation_bytes),
+        Work(0, activation_bytes),
+    )
+    return dict(zip(STAGES, works, strict=True))

@@ -27,6 +27,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
+from benchmarks.floors import Work
+
 #: CUDA's allocator gives memory in such blocks.
 _BLOCK_BYTES = 512
 #: Make a tensor and write nothing.
@@ -39,21 +41,13 @@ _CHOICE = frozenset({"embedding", "gather", "index", "index_select"})
 
 
 @dataclass(frozen=True, slots=True)
-class Kernel:
+class Kernel(Work):
     """One call that computes or copies; views and new memory are none.
 
-    Attributes:
-        operations: Of products and attention, a multiplication and an addition as two.
-        n_bytes: Read and written, each tensor once.
+    Its bytes are those read and written, each tensor once.
     """
 
     name: str
-    operations: float
-    n_bytes: float
-
-    def device_s(self, operations_per_s: float, bytes_per_s: float) -> float:
-        """Give the time that the operations or the bytes take, whichever take longer."""
-        return max(self.operations / operations_per_s, self.n_bytes / bytes_per_s)
 
 
 class KernelAccount(TorchDispatchMode):
@@ -100,7 +94,7 @@ class KernelAccount(TorchDispatchMode):
         inputs = _tensors((args, {key: kwargs[key] for key in kwargs if key != "out"}))
         if _is_kernel(func, name, inputs, made):
             operations = _operations(func, args, kwargs, out)
-            self.stages[self._stage].append(Kernel(name, operations, _bytes(name, inputs, made)))
+            self.stages[self._stage].append(Kernel(operations, _bytes(name, inputs, made), name))
         return out
 
     def _answer(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

@@ -31,8 +31,8 @@ from torch.overrides import TorchFunctionMode
 import builder.decoding
 import builder.detection
 from atlas_db.run_format import N_EXEMPLARS
-from benchmarks.floors import image_floors
-from benchmarks.kernel_account import Kernel, KernelAccount
+from benchmarks.floors import STAGES, Work, image_floors
+from benchmarks.kernel_account import KernelAccount
 from benchmarks.random_models import SIZES, ModelSize, random_captioner
 from benchmarks.report import report
 from builder.captioner import Captioner
@@ -41,8 +41,6 @@ from builder.language_model import LanguageModel
 from builder.tables import ShardTables
 from builder.targets import Target
 
-#: As `detect_gptj` times them.
-STAGES = ("encode", "generate", "forward, backward and tops", "exemplars and statistics")
 _IMAGES_PER_SHARD = 2500
 _N_LARGEST = 6
 
@@ -147,7 +145,10 @@ def _run_batch(
 
 
 def trace_decoding(size: ModelSize, dtype: torch.dtype) -> KernelAccount:
-    """Decode all units over tensors without data, by a GPU's products; no two logits are equal."""
+    """Decode all units over tensors without data, by a GPU's products.
+
+    As of nearly all units: no two logits are equal, and none lie too far apart for one exponential.
+    """
     account = KernelAccount(share_found=0.0)
     with (
         torch.device("meta"),
@@ -173,9 +174,9 @@ def batch_figures(
     total_ms = floor_ms = 0.0
     for name, floor in image_floors(size, n, getattr(torch, arguments.dtype).itemsize).items():
         kernels = account.stages[name]
-        device_ms = sum(_device_ms(kernel, arguments) for kernel in kernels) / n
+        device_ms = sum(_ms(kernel, arguments) for kernel in kernels) / n
         start_ms = 1e-3 * arguments.start_us * len(kernels) / n
-        stage_floor_ms = 1e3 * floor.seconds(*_speeds(arguments))
+        stage_floor_ms = _ms(floor, arguments)
         total_ms += max(device_ms, start_ms)
         floor_ms += stage_floor_ms
         found |= {
@@ -202,7 +203,7 @@ def decoding_figures(account: KernelAccount, arguments: argparse.Namespace) -> d
     kernels = account.stages["decode"]
     products = [kernel for kernel in kernels if kernel.operations]
     decode_s, bare_s = (
-        sum(kernel.device_s(*_speeds(arguments)) for kernel in some) for some in (kernels, products)
+        1e-3 * sum(_ms(kernel, arguments) for kernel in some) for some in (kernels, products)
     )
     return {
         "decode: kernels": len(kernels),
@@ -220,19 +221,15 @@ def show_kernels(account: KernelAccount, arguments: argparse.Namespace) -> None:
     calls: Counter[tuple[str, str]] = Counter()
     for stage in STAGES:
         for kernel in account.stages[stage]:
-            taken[stage, kernel.name] += _device_ms(kernel, arguments) / arguments.batch_size
+            taken[stage, kernel.name] += _ms(kernel, arguments) / arguments.batch_size
             calls[stage, kernel.name] += 1
     for (stage, name), ms in taken.most_common(arguments.kernels):
         print(f"{ms:8.3f} ms an image  {calls[stage, name]:6} calls  {stage}: {name}")
 
 
-def _device_ms(kernel: Kernel, arguments: argparse.Namespace) -> float:
-    return 1e3 * kernel.device_s(*_speeds(arguments))
-
-
-def _speeds(arguments: argparse.Namespace) -> tuple[float, float]:
-    """Give operations and bytes a second."""
-    return 1e12 * arguments.tflops, 1e9 * arguments.gb_per_s
+def _ms(work: Work, arguments: argparse.Namespace) -> float:
+    """Give the time on the device that was asked for."""
+    return 1e3 * work.seconds(1e12 * arguments.tflops, 1e9 * arguments.gb_per_s)
 
 
 if __name__ == "__main__":

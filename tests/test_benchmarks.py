@@ -88,7 +88,7 @@ def test_kernels_are_counted_with_operations_bytes_and_memory() -> None:
     assert (product.name, product.operations) == ("mm", 2 * 64 * 128 * 32)
     assert product.n_bytes == 4 * (64 * 128 + 128 * 32 + 64 * 32)
     assert (addition.name, addition.operations, addition.n_bytes) == ("add_", 0, 4 * 2 * 2 * 64)
-    assert product.device_s(2 * 64 * 128 * 32, 1e9) == 1
+    assert product.seconds(2 * 64 * 128 * 32, 1e9) == 1
     assert account.peak_bytes == product.n_bytes
     assert account.live_bytes == product.n_bytes - 4 * 64 * 128
     assert account.of_peak[("product", "mm")] == 4 * 64 * 32
